@@ -1,0 +1,3 @@
+"""Antisèche: provision, harden and prove the machines of a medical practice."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,100 @@
+"""The command line: a lazy group, so that ``--help`` stays fast, and the one error boundary."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from antiseche import __version__, i18n
+from antiseche.errors import AntisecheError, ExitCode
+from antiseche.i18n import N_, _
+
+# name: (module, attribute, one-line summary). Summaries are static so that listing the
+# commands imports none of them; a test compares each with the command's own short help.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "new": ("antiseche.commands.new", "command", N_("Questionnaire guidé : crée ou reprend un cabinet.")),
+    "edit": ("antiseche.commands.edit", "command", N_("Repose seulement les questions choisies.")),
+    "check-answers": ("antiseche.commands.check_answers", "command", N_("Vérifie les réponses, toutes les erreurs d'un coup.")),
+    "inventory": ("antiseche.commands.inventory", "command", N_("Écrit l'inventaire Ansible du cabinet.")),
+    "bootstrap": ("antiseche.commands.bootstrap", "command", N_("Affiche le script de prise en main de chaque machine.")),
+    "envelope": ("antiseche.commands.envelope", "command", N_("Écrit la fiche scellée du premier mot de passe d'une personne.")),
+    "doctor": ("antiseche.commands.doctor", "command", N_("Contrôle ce poste et les machines avant toute action.")),
+    "plan": ("antiseche.commands.plan", "command", N_("Montre ce qui changerait, sans rien changer.")),
+    "deploy": ("antiseche.commands.deploy", "command", N_("Met les machines dans l'état attendu.")),
+    "verify": ("antiseche.commands.verify", "command", N_("Prouve l'état des machines, contrôle par contrôle.")),
+    "drift": ("antiseche.commands.drift", "command", N_("Trouve ce qui a dérivé ; --fix répare.")),
+    "status": ("antiseche.commands.status", "command", N_("Résume l'état de tous les cabinets.")),
+    "rehearse": ("antiseche.commands.rehearse", "command", N_("Répète un cabinet sur des machines d'essai.")),
+    "demo": ("antiseche.commands.demo", "command", N_("Démonstration complète sur le cabinet d'exemple.")),
+}
+
+
+class LazyGroup(click.Group):
+    """Lists commands from the static table and imports only the one that runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _summary = COMMANDS[cmd_name]
+        loaded: Any = getattr(importlib.import_module(module), attribute)
+        return loaded if isinstance(loaded, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, _(summary)) for name, (_module, _attribute, summary) in COMMANDS.items()]
+        with formatter.section(_("Commandes")):
+            formatter.write_dl(rows)
+
+
+def build_app() -> click.Group:
+    """Build the application after the language has been chosen."""
+
+    @click.group(cls=LazyGroup, help=_("Antisèche installe, durcit et prouve l'informatique d'un cabinet médical."))
+    @click.version_option(__version__, prog_name="antiseche", message="%(prog)s %(version)s")
+    @click.option("--lang", type=click.Choice(i18n.LANGUAGES), help=_("Langue des messages."))
+    def app(lang: str | None) -> None:
+        # The value was read from argv before help texts were evaluated; Click only validates it.
+        del lang
+
+    return app
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return the exit code; the only place that turns errors into codes."""
+    arguments = sys.argv[1:] if argv is None else argv
+    i18n.select(i18n.requested_language(arguments, os.environ))
+    try:
+        result = build_app().main(arguments, prog_name="antiseche", standalone_mode=False)
+    except AntisecheError as error:
+        click.echo(str(error), err=True)
+        return int(error.exit_code)
+    except click.exceptions.Abort:
+        click.echo(_("Interrompu."), err=True)
+        return int(ExitCode.INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        return int(ExitCode.USAGE)
+    except (KeyboardInterrupt, BrokenPipeError):
+        return int(ExitCode.INTERRUPTED)
+    except Exception as error:
+        if os.environ.get("ANTISECHE_DEBUG"):
+            raise
+        click.echo(
+            _("Erreur interne d'Antisèche : {error}. Relancez avec ANTISECHE_DEBUG=1 pour obtenir la trace à transmettre.").format(
+                error=f"{type(error).__name__}: {error}"
+            ),
+            err=True,
+        )
+        return int(ExitCode.FAILURE)
+    return int(result) if isinstance(result, int) else int(ExitCode.OK)
+
+
+def entry_point() -> None:
+    """Console script."""
+    sys.exit(main())

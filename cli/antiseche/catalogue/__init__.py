@@ -1,0 +1,1 @@
+"""Controls of all roles and their references."""

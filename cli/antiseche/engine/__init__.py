@@ -1,0 +1,1 @@
+"""Runs playbooks as a subprocess and reads their events."""

@@ -1,0 +1,1 @@
+"""Results, drift and the chained store of runs."""

@@ -1,0 +1,1 @@
+"""Machines for rehearsals and tests."""

@@ -1,0 +1,1 @@
+"""Answers, questionnaire, inventory and secrets of a practice."""

@@ -1,0 +1,70 @@
+"""Where a practice lives on disk: the answers, what is built from them, and its runs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from antiseche.errors import AnswersError
+from antiseche.i18n import _
+
+ANSWERS_NAME = "practice.yml"
+
+
+@dataclass(frozen=True)
+class PracticeFolder:
+    """The folder of one practice. ``practice.yml`` is the only file a person edits."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """Folder name, used in messages."""
+        return self.root.name
+
+    @property
+    def answers_file(self) -> Path:
+        """The answers."""
+        return self.root / ANSWERS_NAME
+
+    @property
+    def inventory_dir(self) -> Path:
+        """Generated Ansible inventory: hosts.yml, group_vars/, host_vars/."""
+        return self.root / "inventory"
+
+    @property
+    def hosts_file(self) -> Path:
+        """The file to give to ``ansible-playbook -i``."""
+        return self.inventory_dir / "hosts.yml"
+
+    @property
+    def known_hosts(self) -> Path:
+        """Host keys pinned at bootstrap; the only ones accepted."""
+        return self.root / "known_hosts"
+
+    @property
+    def runs_dir(self) -> Path:
+        """One folder per run: events, log, observations, results, report."""
+        return self.root / "runs"
+
+
+def practices_dir() -> Path:
+    """Folder where practices are looked up by name: ``ANTISECHE_PRACTICES``, else ``./inventories``."""
+    return Path(os.environ.get("ANTISECHE_PRACTICES") or "inventories")
+
+
+def find_practice(name: str) -> PracticeFolder:
+    """Find a practice by folder or by name.
+
+    Raises:
+        AnswersError: no such folder, or it holds no ``practice.yml``.
+    """
+    candidates = [Path(name), practices_dir() / name]
+    for candidate in candidates:
+        if (candidate / ANSWERS_NAME).is_file():
+            return PracticeFolder(candidate.resolve())
+    looked = ", ".join(str(candidate / ANSWERS_NAME) for candidate in candidates)
+    raise AnswersError(
+        _("Cabinet « {name} » introuvable (cherché : {looked}). Créez-le avec « antiseche new {name} ».").format(name=name, looked=looked)
+    )

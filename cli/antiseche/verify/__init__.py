@@ -1,0 +1,1 @@
+"""Runs the checks on hosts and collects observations."""
