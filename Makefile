@@ -47,7 +47,7 @@ bench: $(READY)
 
 ## make messages     extract the French strings into the English catalogue, Click's own into the French one
 messages: $(READY)
-	@.ci/messages
+	@python .ci/messages
 
 ## make lock         resolve the dependencies again
 lock: $(READY)

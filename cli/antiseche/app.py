@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from antiseche import __version__, i18n
 from antiseche.errors import AntisecheError, ExitCode
@@ -37,9 +39,11 @@ class LazyGroup(click.Group):
     """Lists commands from the static table and imports only the one that runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order of a practice's life."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
         if cmd_name not in COMMANDS:
             return None
         module, attribute, _summary = COMMANDS[cmd_name]
@@ -47,15 +51,25 @@ class LazyGroup(click.Group):
         return loaded if isinstance(loaded, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with their static summaries."""
         rows = [(name, _(summary)) for name, (_module, _attribute, summary) in COMMANDS.items()]
         with formatter.section(_("Commandes")):
             formatter.write_dl(rows)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer command names; Click's own would import every command to read its help."""
+        names = [CompletionItem(name, help=_(row[2])) for name, row in COMMANDS.items() if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
 
 def build_app() -> click.Group:
     """Build the application after the language has been chosen."""
 
-    @click.group(cls=LazyGroup, help=_("Antisèche installe, durcit et prouve l'informatique d'un cabinet médical."))
+    @click.group(
+        cls=LazyGroup,
+        help=_("Antisèche installe, durcit et prouve l'informatique d'un cabinet médical."),
+        subcommand_metavar=_("COMMANDE [ARGUMENTS]..."),
+    )
     @click.version_option(__version__, prog_name="antiseche", message="%(prog)s %(version)s")
     @click.option("--lang", type=click.Choice(i18n.LANGUAGES), help=_("Langue des messages."))
     def app(lang: str | None) -> None:
@@ -86,9 +100,9 @@ def main(argv: list[str] | None = None) -> int:
         if os.environ.get("ANTISECHE_DEBUG"):
             raise
         click.echo(
-            _("Erreur interne d'Antisèche : {error}. Relancez avec ANTISECHE_DEBUG=1 pour obtenir la trace à transmettre.").format(
-                error=f"{type(error).__name__}: {error}"
-            ),
+            _(
+                "Erreur interne d'Antisèche : {error}. Relancez avec ANTISECHE_DEBUG=1 pour obtenir la trace à transmettre."
+            ).format(error=f"{type(error).__name__}: {error}"),
             err=True,
         )
         return int(ExitCode.FAILURE)
@@ -97,4 +111,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def entry_point() -> None:
     """Console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal in an old encoding shows a question mark rather than breaking a run.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     sys.exit(main())
