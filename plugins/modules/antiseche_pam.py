@@ -63,6 +63,7 @@ MAXIMUM_WAIT = 60
 PAM_SUCCESS, PAM_REFUSALS = 0, {6, 7, 9, 10, 11, 12, 13}
 DEBCONF = """Config: config
 Templates: templates
+
 Name: config
 Driver: File
 Filename: {0}/config.dat
