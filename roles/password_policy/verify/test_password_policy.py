@@ -7,6 +7,7 @@ No password hash ever leaves the machine.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -36,14 +37,13 @@ def settings(*options):
 def score(password, *options):
     detail = ctypes.c_void_p()
     return lib.pwquality_check(settings(*options), password.encode(), None, login.encode(), ctypes.byref(detail))
-def random(count, alphabet):
-    return "".join(secrets.choice(alphabet) for _ in range(count))
-full = "".join(random(4, part) for part in ("bdfhjk", "BDFHJK", "2468", "_-+")) + random(20, "bdfhjkBDFHJK2468_-+")
-print("short", score(full[:16][:: 1][16 - (length - 1):] if length <= 17 else full[:length - 1]))
-print("long", score(full[: max(length, 16)]))
-print("simple", score(random(max(length, 16), "bcdfghjkmnprstvw")))
-print("login", score(login + full[: max(length, 16)]))
-print("trade", score("cabinet" + full[: max(length, 16)]))
+def mixed(count):
+    return "".join(secrets.choice(("bdfhjk", "BDFHJK", "2468", "_-+")[index % 4]) for index in range(count))
+print("short", score(mixed(length - 1)))
+print("long", score(mixed(length + 4)))
+print("simple", score("".join(secrets.choice("bcdfghjkmnprstvw") for _ in range(length + 4))))
+print("login", score(login + mixed(length)))
+print("trade", score("cabinet" + mixed(length)))
 print("dictionary", score("password", "minlen=6", "minclass=0", "badwords="))
 """
 
@@ -202,7 +202,7 @@ def test_ages_are_those_of_the_profile(host: Any, expected: dict[str, Any]) -> N
 def test_administrators_need_longer_passwords(host: Any) -> None:
     lines = stack(host, "password")
     unix = place(lines, "pam_unix.so")
-    for (_c, first, words), (_control, second, options) in zip(lines[:unix], lines[1:unix], strict=False):
+    for (_c, first, words), (_control, second, options) in pairwise(lines[:unix]):
         if first == "pam_succeed_if.so" and words[-2:] == ["notingroup", ADMINS] and second == "pam_pwquality.so":
             length = [int(word.partition("=")[2]) for word in options if word.startswith("minlen=")]
             assert length, "longueur des mots de passe d'administration non fixée"
