@@ -1,1 +1,1 @@
-"""Machines for rehearsals and tests."""
+"""Machines for rehearsals and tests: started by the kit, thrown away afterwards."""
