@@ -1,0 +1,137 @@
+"""The real engine: ``ansible-playbook`` as a subprocess, followed through its event file."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from antiseche.engine import events
+from antiseche.engine.environment import environment
+from antiseche.engine.events import EVENTS_NAME, Event
+from antiseche.engine.spec import Outcome, RunSpec
+from antiseche.kit import kit_dir
+
+LOG_NAME = "ansible.log"
+_POLL = 0.03
+# Ansible answers SIGINT in 0.2 s; a host that hangs may hold it longer.
+_GRACE = 20.0
+
+
+class Stop:
+    """How others ask a run to end: once politely, twice at once. Safe to call from a signal handler."""
+
+    def __init__(self) -> None:
+        self._requests = 0
+        self._lock = threading.Lock()
+
+    def request(self) -> None:
+        """Ask for the end; the second time, kill."""
+        self._requests += 1
+
+    @property
+    def requests(self) -> int:
+        """Number of requests so far."""
+        return self._requests
+
+
+class PlaybookEngine:
+    """Runs a playbook of the kit. The process outlives this one if this one is killed."""
+
+    def __init__(self, *, kit: Path | None = None, stop: Stop | None = None, pass_fds: tuple[int, ...] = ()) -> None:
+        self._kit = kit or kit_dir()
+        self._pass_fds = pass_fds
+        self.stop = stop or Stop()
+        self.outcome = Outcome()
+        self.pid = 0
+
+    def run(self, spec: RunSpec, directory: Path) -> Iterator[Event]:
+        """Run the playbook and yield its events as they happen."""
+        tail = events.Tail(directory / EVENTS_NAME)
+        with self._start(spec, directory) as process:
+            self.pid = process.pid
+            try:
+                yield from self._follow(process, tail)
+            except BaseException:
+                # The reader gave up: end the run cleanly rather than leave it alone.
+                self._signal(process, signal.SIGINT)
+                raise
+        yield from tail.new_events()
+        self.outcome = Outcome(process.returncode, interrupted=self.stop.requests > 0)
+
+    def _follow(self, process: subprocess.Popen[bytes], tail: events.Tail) -> Iterator[Event]:
+        handled, deadline = 0, float("inf")
+        while process.poll() is None:
+            yield from tail.new_events()
+            wanted = self.stop.requests
+            if wanted > handled:
+                self._signal(process, signal.SIGINT if wanted == 1 else signal.SIGKILL)
+                handled, deadline = wanted, time.monotonic() + _GRACE
+            elif time.monotonic() > deadline:
+                self._signal(process, signal.SIGKILL)
+            time.sleep(_POLL)
+
+    def _start(self, spec: RunSpec, directory: Path) -> subprocess.Popen[bytes]:
+        log = os.open(directory / LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        secret = spec.vault_password
+        try:
+            process = subprocess.Popen(
+                command(spec, self._kit),
+                cwd=self._kit,
+                env=environment(spec, self._kit, directory),
+                stdin=subprocess.PIPE if secret is not None else subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # A terminal's Ctrl-C must reach this process only: it decides what to forward.
+                start_new_session=True,
+                pass_fds=self._pass_fds,
+            )
+        finally:
+            os.close(log)
+        if secret is not None and process.stdin is not None:
+            try:
+                process.stdin.write(secret + b"\n")
+                process.stdin.close()
+            except BrokenPipeError:
+                pass  # it ended before reading; its return code says why
+        return process
+
+    @staticmethod
+    def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+        try:
+            if number == signal.SIGKILL:
+                os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)
+        except ProcessLookupError:
+            pass  # ended meanwhile
+
+
+def command(spec: RunSpec, kit: Path) -> list[str]:
+    """Return the command line. Never a secret in it: everyone on the machine can read it."""
+    # The module rather than the script: pipx puts no script of a dependency on PATH. -P keeps the
+    # working directory out of the module path.
+    line = [sys.executable, "-P", "-m", "ansible", "playbook", "--inventory", str(spec.folder.hosts_file)]
+    if spec.limit:
+        line += ["--limit", ",".join(spec.limit)]
+    if spec.check:
+        line.append("--check")
+    if spec.diff:
+        line.append("--diff")
+    if spec.vault_password is not None:
+        line += ["--vault-password-file", "/dev/stdin"]
+    if spec.private_key is not None:
+        line += ["--private-key", str(spec.private_key.resolve())]
+    variables = dict(spec.extra_vars)
+    if spec.roles:
+        variables["antiseche_only_roles"] = list(spec.roles)
+    if variables:
+        line += ["--extra-vars", json.dumps(variables)]
+    playbook = Path(spec.playbook)
+    return [*line, str(playbook if playbook.is_absolute() else kit / "playbooks" / playbook)]

@@ -1,0 +1,111 @@
+"""The way in for commands: run a playbook over a practice, record it, say what happened."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from types import FrameType
+
+from antiseche.engine import events, records
+from antiseche.engine.events import EVENTS_NAME, Event
+from antiseche.engine.locking import PracticeLock, practice_lock
+from antiseche.engine.playbook import LOG_NAME, PlaybookEngine, Stop
+from antiseche.engine.records import Run
+from antiseche.engine.redact import redact
+from antiseche.engine.scope import inventory_hosts
+from antiseche.engine.spec import Engine, RunSpec
+from antiseche.engine.summary import RunSummary
+from antiseche.i18n import _
+
+OnEvent = Callable[[Event], None]
+
+
+def run_playbook(
+    spec: RunSpec,
+    on_event: OnEvent | None = None,
+    *,
+    run: Run | None = None,
+    lock: PracticeLock | None = None,
+    stop: Stop | None = None,
+    engine: Engine | None = None,
+) -> tuple[Run, RunSummary]:
+    """Run a playbook, record it under ``runs/``, and return the record and the summary.
+
+    Ctrl-C and SIGTERM are forwarded to the playbook when called from the main thread; elsewhere the
+    caller keeps ``stop`` and calls ``stop.request()``. Nothing is raised for hosts that fail or cannot be
+    reached: ``summary.exit_code()`` tells.
+
+    Args:
+        spec: what to run.
+        on_event: called for each event, as it happens.
+        run: an existing run to write into (its caller finishes it); None creates and finishes one.
+        lock: the practice's lock, if the caller already holds it.
+        stop: how others ask for the end.
+        engine: another engine, for tests.
+
+    Raises:
+        AntisecheError: the practice is busy, or its inventory is missing.
+    """
+    expected = list(spec.limit) or inventory_hosts(spec.folder)
+    stop = stop or Stop()
+    with practice_lock(spec.folder) if lock is None else nullcontext(lock) as held:
+        own = run or records.create_run(
+            spec.folder, spec.kind, expected=expected, parent=spec.parent, check=spec.check, roles=list(spec.roles)
+        )
+        held.describe_run(own.id)
+        events.append(
+            own.dir / EVENTS_NAME, "run_start", kind=spec.kind, check=spec.check, hosts=expected, roles=list(spec.roles)
+        )
+        used = engine or PlaybookEngine(stop=stop, pass_fds=(held.descriptor,))
+        summary = RunSummary()
+        summary.add(Event("run_start", data={"hosts": expected}))
+        with _signals(stop):
+            for event in used.run(spec, own.dir):
+                if event.event == "run_start":
+                    continue
+                summary.add(event)
+                if on_event is not None:
+                    on_event(event)
+        interrupted = used.outcome.interrupted and not summary.complete
+        summary.close(interrupted=interrupted)
+        if not summary.complete and not interrupted:
+            summary.error = _reason(own)
+        if run is None:
+            own.finish(summary, used.outcome.rc)
+    return own, summary
+
+
+def _reason(run: Run) -> str:
+    """Return what Ansible said last when it did not even reach a host; its log keeps the rest."""
+    path = run.dir / LOG_NAME
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    said = [line for line in lines if line.startswith(("[ERROR]", "ERROR!", "fatal:"))] or [
+        line for line in lines if line.strip()
+    ]
+    return _("Ansible s'est arrêté avant la fin : {reason} (détail : {path})").format(
+        reason=redact(said[0] if said else "?"), path=path
+    )
+
+
+@contextlib.contextmanager
+def _signals(stop: Stop) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into requests to stop, while a playbook runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop.request()
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

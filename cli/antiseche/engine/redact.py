@@ -1,0 +1,47 @@
+"""The one redaction of texts that may hold a secret. Standard library only: Ansible's callback imports it."""
+
+from __future__ import annotations
+
+import re
+
+MASK = "***"
+DEFAULT_LIMIT = 500
+# More than is ever kept, and few enough for the patterns to stay quick on a hostile text.
+_MAX_SCANNED = 40000
+
+_WORD = (
+    r"(?:pass(?:word|wd|phrase|code)?|pwd|mot[ _-]de[ _-]passe|mdp|secret|token|jeton|credentials?"
+    r"|api[_-]?key|private[_-]?key|vault(?:_password)?)"
+)
+_VALUE = r"(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s,;}\]]+)"
+
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\Z)", re.DOTALL), MASK),
+    (re.compile(r"\$ANSIBLE_VAULT;[^\n]*(?:\s*[0-9a-f]{2,})*", re.IGNORECASE), MASK),
+    (re.compile(r"(authorization[\"']?\s*[:=]\s*)[^\r\n]+", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {MASK}"),
+    (re.compile(r"(\w+://[^\s:/@]*:)[^\s@/]+@"), rf"\1{MASK}@"),
+    (re.compile(r"\$(?:y|gy|7|6|5|1|2[abxy]?)\$[^\s:'\",]+"), MASK),
+    # name = value, name: value, --name value, in any of the usual notations
+    (re.compile(rf"([\w-]*{_WORD}[\w-]*[\"']?\s*(?:[:=]|=>)\s*){_VALUE}", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(rf"(--[\w-]*{_WORD}[\w-]*\s+){_VALUE}", re.IGNORECASE), rf"\1{MASK}"),
+    # first-logon passwords of the kit: four groups of four
+    (re.compile(r"(?<![\w-])[A-Za-z0-9]{4}(?:-[A-Za-z0-9]{4}){3}(?![\w-])"), MASK),
+)
+_BLOB = re.compile(r"[A-Za-z0-9+/_-]{40,}={0,2}")
+
+
+def _mask_blob(found: re.Match[str]) -> str:
+    """Mask what looks random; a long path or a digest in plain hexadecimal says nothing secret."""
+    text = found.group()
+    mixed = any(c.isupper() for c in text) and any(c.islower() for c in text) and any(c.isdigit() for c in text)
+    return MASK if mixed or text.endswith("=") else text
+
+
+def redact(text: object, *, limit: int = DEFAULT_LIMIT) -> str:
+    """Return the text without secrets, cut at ``limit`` characters."""
+    cleaned = str(text)[:_MAX_SCANNED]
+    for pattern, replacement in _PATTERNS:
+        cleaned = pattern.sub(replacement, cleaned)
+    cleaned = _BLOB.sub(_mask_blob, cleaned)
+    return cleaned if len(cleaned) <= limit else cleaned[: limit - 1] + "…"
