@@ -14,6 +14,7 @@ from antiseche.errors import AntisecheError, ExitCode
 from antiseche.lab import labs
 from antiseche.lab.maintenance import bootstrap
 from antiseche.lab.model import parse_machine
+from antiseche.lab.requirements import require
 
 
 @click.group(help="Start and stop lab machines.")
@@ -76,6 +77,12 @@ def down(names: tuple[str, ...]) -> None:
 def show(name: str) -> None:
     """Print a lab as JSON."""
     _show(labs.find(name), as_json=True)
+
+
+@main.command()
+def check() -> None:
+    """Say whether this machine can run a lab, and what to do when it cannot."""
+    require()
 
 
 @main.command("list")
