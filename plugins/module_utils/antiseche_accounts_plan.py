@@ -59,6 +59,7 @@ class State:
     accounts: dict[str, Account]
     groups: dict[str, tuple[int, list[str]]]
     foreign_sudoers: list[str] = field(default_factory=list)
+    open_files: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def plan(state: State, wanted: dict[str, Any]) -> list[Change]:
         changes += plan_members(state, wanted)
         changes += plan_others(state, wanted)
     changes += [Change(f"sudoers {name}: set aside", (("aside", name),)) for name in state.foreign_sudoers]
+    changes += [Change(f"file {path}: closed to others", (("protect", path),)) for path in state.open_files]
     return changes + plan_ages(state, wanted)
 
 

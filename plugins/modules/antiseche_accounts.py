@@ -43,6 +43,7 @@ options:
       max: {type: int, default: 99999, description: Days before a password must be changed.}
       warn: {type: int, default: 7, description: Days of warning.}
   renew_weak_hashes: {type: bool, default: false, description: An old hash is renewed by its owner at next logon.}
+  protect_password_files: {type: bool, default: false, description: Close the files that hold hashes to other accounts.}
 author: ["The Antisèche authors (@antiseche)"]
 """
 
@@ -71,6 +72,14 @@ from ansible.module_utils.antiseche_accounts_plan import Account, Change, State,
 from ansible.module_utils.basic import AnsibleModule
 
 SET_ASIDE = Path("/var/lib/antiseche/set-aside")
+# Files that hold hashes: group shadow may read the live ones (unix_chkpwd, screen lockers), nobody the old passwords.
+PASSWORD_FILES = {
+    "etc/shadow": 0o640,
+    "etc/shadow-": 0o640,
+    "etc/gshadow": 0o640,
+    "etc/gshadow-": 0o640,
+    "etc/security/opasswd": 0o600,
+}
 
 
 def read_state(root: Path, wanted: dict[str, Any]) -> State:
@@ -100,6 +109,11 @@ def read_state(root: Path, wanted: dict[str, Any]) -> State:
                 account.home_mode, account.home_uid = stat.S_IMODE(info.st_mode), info.st_uid
     groups = {f[0]: (int(f[2]), [m for m in f[3].split(",") if m]) for f in lines("group") if len(f) >= 4}
     state = State(accounts, groups)
+    if wanted.get("protect_password_files"):
+        for name, most in PASSWORD_FILES.items():
+            path = root / name
+            if path.is_file() and (path.stat().st_mode & 0o7777 & ~most or path.stat().st_uid != 0):
+                state.open_files.append(f"/{name}")
     if wanted.get("sudoers_dir"):
         state.foreign_sudoers = foreign_sudoers(Path(wanted["sudoers_dir"]), wanted.get("sudoers_ours") or [], state)
     return state
@@ -170,6 +184,10 @@ class Applier:
             self.run(["groupadd", "--", login])
         self.run(["usermod", "-g", login, "--", login])
 
+    def do_protect(self, name: str) -> None:
+        os.chown(name, 0, -1)
+        Path(name).chmod(PASSWORD_FILES[name.lstrip("/")])
+
     def do_aside(self, name: str) -> None:
         SET_ASIDE.mkdir(mode=0o700, parents=True, exist_ok=True)
         moved = SET_ASIDE / f"sudoers.d-{name}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
@@ -212,6 +230,7 @@ SPEC: dict[str, Any] = {
         },
     },
     "renew_weak_hashes": {"type": "bool", "default": False},
+    "protect_password_files": {"type": "bool", "default": False},
 }
 
 

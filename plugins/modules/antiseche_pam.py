@@ -22,6 +22,12 @@ options:
     options:
       name: {type: str, required: true, description: File name in /usr/share/pam-configs.}
       content: {type: str, required: true, description: The profile.}
+  stacks:
+    type: list
+    elements: str
+    required: true
+    choices: [auth, account, password, session, session-noninteractive]
+    description: The stacks that the caller answers for; the others are left alone, so that two roles never answer for one.
   disabled: {type: list, elements: str, default: [], description: Profiles that ours replace.}
   try_user: {type: str, default: root, description: Account whose login path is tried on the new stack.}
 author: ["The Antisèche authors (@antiseche)"]
@@ -33,6 +39,7 @@ EXAMPLES = r"""
     profiles:
       - name: antiseche-umask
         content: "{{ lookup('ansible.builtin.template', 'umask.j2') }}"
+    stacks: [session, session-noninteractive]
 """
 
 RETURN = r"""
@@ -59,7 +66,7 @@ SET_ASIDE = Path("/var/lib/antiseche/set-aside")
 KINDS = ("auth", "account", "password", "session", "session-noninteractive")
 ROOT = Path("/")
 MAXIMUM_WAIT = 60
-# What a stack may answer to the owner of a stranger's password; anything else means that it is broken.
+# What a stack may answer to a wrong password; anything else means that it is broken or open.
 PAM_SUCCESS, PAM_REFUSALS = 0, {6, 7, 9, 10, 11, 12, 13}
 DEBCONF = """Config: config
 Templates: templates
@@ -121,16 +128,14 @@ def keep_known(sandbox: Path, disabled: list[str]) -> None:
     seen.write_text("".join(f"{name}\n" for name in sorted(names)))
 
 
-def difference(sandbox: Path, profiles: dict[str, str]) -> dict[Path, tuple[str, str]]:
+def difference(sandbox: Path, profiles: dict[str, str], kinds: list[str]) -> dict[Path, tuple[str, str]]:
     """Return what differs between the machine and the sandbox: path to (before, after)."""
     paths = [PROFILES / name for name in sorted(profiles)]
-    paths += [SAVED / name for name in (*KINDS, "seen")] + [STACKS / f"common-{kind}" for kind in KINDS]
+    paths += [SAVED / kind for kind in kinds] + [STACKS / f"common-{kind}" for kind in kinds]
     found = {}
     for path in paths:
         before = (ROOT / path).read_text() if (ROOT / path).exists() else ""
         after = (sandbox / path).read_text()
-        if path.name == "seen":
-            before, after = ("".join(f"{name}\n" for name in sorted(text.split())) for text in (before, after))
         if before != after:
             found[path] = (before, after)
     return found
@@ -174,7 +179,8 @@ class Conversation(ctypes.Structure):
 def try_login_path(sandbox: Path, user: str) -> None:
     """Let libpam itself walk the new stacks: the account phase must let the user in, no module may break."""
     service = sandbox / STACKS / "antiseche-try"
-    service.write_text("".join(f"@include common-{kind}\n" for kind in ("auth", "account", "password", "session")))
+    # Debian's @include always reads /etc/pam.d, even with another folder: the stacks are copied in.
+    service.write_text("".join((sandbox / STACKS / f"common-{kind}").read_text() for kind in KINDS[:4]))
     libc, pam = ctypes.CDLL(None), ctypes.CDLL("libpam.so.0")
     libc.calloc.restype, libc.strdup.restype = ctypes.c_void_p, ctypes.c_void_p
 
@@ -186,22 +192,23 @@ def try_login_path(sandbox: Path, user: str) -> None:
         return 0
 
     conversation = Conversation(CONVERSATION(answer), None)
-    handle = ctypes.c_void_p()
-    code = pam.pam_start_confdir(
-        b"antiseche-try", user.encode(), ctypes.byref(conversation), str(sandbox / STACKS).encode(), ctypes.byref(handle)
-    )
+
+    def ask(login: str, phase: Any) -> int:
+        handle = ctypes.c_void_p()
+        where = str(sandbox / STACKS).encode()
+        code = pam.pam_start_confdir(b"antiseche-try", login.encode(), ctypes.byref(conversation), where, ctypes.byref(handle))
+        if code == PAM_SUCCESS:
+            code = phase(handle, 0)
+            pam.pam_end(handle, code)
+        return int(code)
+
+    code = ask(user, pam.pam_acct_mgmt)
     if code != PAM_SUCCESS:
-        raise RuntimeError(f"the new PAM stacks do not load (code {code}); nothing was changed")
-    try:
-        code = pam.pam_acct_mgmt(handle, 0)
-        if code != PAM_SUCCESS:
-            raise RuntimeError(f"the new PAM stacks would refuse {user} (account phase, code {code}); nothing was changed")
-        if user != "root":  # a wrong password must be refused as such: neither accepted nor a broken module
-            code = pam.pam_authenticate(handle, 0)
-            if code not in PAM_REFUSALS:
-                raise RuntimeError(f"the new PAM stacks answer code {code} to a wrong password; nothing was changed")
-    finally:
-        pam.pam_end(handle, code)
+        raise RuntimeError(f"the new PAM stacks would refuse {user} (code {code}); nothing was changed")
+    # Nobody has this name: must be refused as such, neither accepted nor stopped by a broken module.
+    code = ask("antiseche-nobody", pam.pam_authenticate)
+    if code not in PAM_REFUSALS:
+        raise RuntimeError(f"the new PAM stacks answer code {code} to a wrong password; nothing was changed")
 
 
 def land(sandbox: Path, changed: dict[Path, tuple[str, str]]) -> None:
@@ -209,7 +216,7 @@ def land(sandbox: Path, changed: dict[Path, tuple[str, str]]) -> None:
     SET_ASIDE.mkdir(mode=0o700, parents=True, exist_ok=True)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     pending = []
-    for path in changed:
+    for path in (*changed, SAVED / "seen"):
         target = ROOT / path
         if path.parent == STACKS and target.exists():
             shutil.copy2(target, SET_ASIDE / f"pam.d-{path.name}.{stamp}")
@@ -235,6 +242,7 @@ def main() -> None:
                 "required": True,
                 "options": {"name": {"type": "str", "required": True}, "content": {"type": "str", "required": True}},
             },
+            "stacks": {"type": "list", "elements": "str", "choices": list(KINDS), "required": True},
             "disabled": {"type": "list", "elements": "str", "default": []},
             "try_user": {"type": "str", "default": "root"},
         },
@@ -247,7 +255,7 @@ def main() -> None:
             sandbox = Path(name)
             build(sandbox, profiles, disabled)
             keep_known(sandbox, disabled)
-            changed = difference(sandbox, profiles)
+            changed = difference(sandbox, profiles, module.params["stacks"])
             # In check mode a package that brings a module may not be there yet.
             missing = missing_modules(sandbox)
             if changed and not module.check_mode:
