@@ -43,7 +43,7 @@ lint: $(READY)
 ## make bench        seconds and tasks per host of a drift pass; against devsec.hardening where it is installed: root
 bench: $(READY)
 	@.ci/setup lab
-	python -m tests.bench
+	python tests/bench
 
 ## make messages     extract the French strings into the English catalogue, Click's own into the French one
 messages: $(READY)

@@ -1,0 +1,133 @@
+"""A practice on lab machines, driven through the command line as a contractor would."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from antiseche.engine.records import runs
+from antiseche.lab import labs, maintenance
+from antiseche.lab.model import MachineSpec
+from antiseche.practice.folder import PracticeFolder
+from antiseche.practice.host_keys import pin_host_key
+
+DONE = {"ok", "changed", "failed"}
+
+
+class BenchError(Exception):
+    """A step of the bench failed; what follows would mean nothing."""
+
+
+@dataclass
+class Bench:
+    """A deployed practice."""
+
+    lab: labs.Lab
+    root: Path
+
+    @property
+    def folder(self) -> PracticeFolder:
+        """The practice's folder."""
+        return PracticeFolder(self.root / "bench")
+
+    def cli(self, verb: str, *arguments: str, expect: int = 0) -> float:
+        """Run a command on the practice and return its wall time."""
+        line = [sys.executable, "-m", "antiseche", verb, str(self.folder.root), *arguments]
+        line += ["--vault-password-file", str(self.root / "vault-password")]
+        if verb != "inventory":
+            line += ["--private-key", str(self.lab.private_key)]
+        start = time.monotonic()
+        done = subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        elapsed = time.monotonic() - start
+        if done.returncode != expect:
+            raise BenchError(f"antiseche {verb}: code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return elapsed
+
+    def drift(self, count: int, repeat: int) -> dict[str, Any]:
+        """Time drift passes over the first hosts; nothing has drifted, so that each must end with 0."""
+        limit = [part for name in list(self.lab.machines)[:count] for part in ("--limit", name)]
+        seconds = statistics.median(self.cli("drift", *limit) for _pass in range(repeat))
+        return {
+            "hosts": count,
+            "seconds": round(seconds, 2),
+            "seconds_per_host": round(seconds / count, 2),
+            "tasks_per_host": self.tasks(),
+        }
+
+    def tasks(self) -> int:
+        """Return how many tasks the last run executed on the busiest host, skipped ones left out."""
+        last = list(runs(self.folder))[-1]
+        done: Counter[str] = Counter()
+        for line in last.events_file.read_text(encoding="utf-8").splitlines():
+            event = json.loads(line)
+            if event.get("event") == "result" and event.get("status") in DONE:
+                done[event["host"]] += 1
+        return max(done.values(), default=0)
+
+    def stop(self) -> None:
+        """Take everything down."""
+        labs.down(self.lab.name)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def start(name: str, count: int, system: str, say: Callable[[str], None]) -> Bench:
+    """Start the machines, write the answers, deploy twice: the second deployment changes nothing."""
+    labs.down(name)
+    say(f"starting {count} machines")
+    lab = labs.up(name, [MachineSpec(f"poste-{number:02}", system) for number in range(1, count + 1)], notify=say)
+    bench = Bench(lab, Path(tempfile.mkdtemp(prefix="antiseche-bench-")))
+    try:
+        maintenance.bootstrap(lab)
+        bench.folder.root.mkdir()
+        bench.folder.answers_file.write_text(json.dumps(answers(lab), ensure_ascii=False, indent=1), encoding="utf-8")
+        password = bench.root / "vault-password"
+        password.touch(mode=0o600)
+        password.write_text(secrets.token_urlsafe(24) + "\n", encoding="utf-8")
+        bench.cli("inventory")
+        for machine in lab.machines.values():
+            pin_host_key(bench.folder, machine.address, machine.name, machine.host_key)
+        say("deploying")
+        bench.cli("deploy", "--yes")
+    except BaseException:
+        if os.environ.get("ANTISECHE_BENCH_KEEP"):
+            say(f"kept: {bench.root}")
+        else:
+            bench.stop()
+        raise
+    return bench
+
+
+def answers(lab: labs.Lab) -> dict[str, Any]:
+    """Return answers in which every host has two users, a shared flow and a printer. JSON is YAML."""
+    return {
+        "version": 1,
+        "practice": {"id": "bench", "name": "Cabinet de mesure"},
+        "people": [
+            {"login": "mdurand", "name": "Dr Marie Durand", "function": "doctor", "admin": True},
+            {"login": "lpetit", "name": "Lucie Petit", "function": "secretary"},
+        ],
+        "hosts": [
+            {"name": m.name, "kind": "workstation", "system": m.system, "address": m.address, "users": ["mdurand", "lpetit"]}
+            for m in lab.machines.values()
+        ],
+        "network": {"lan": lab.state.subnet, "printers": [{"name": "Accueil", "address": str(lab.gateway)}]},
+        "software": [{"name": "Logiciel métier", "inbound": [{"name": "Synchronisation", "protocol": "tcp", "ports": [8080]}]}],
+        "maintenance": {
+            "contractor": "Prestataire de mesure",
+            "account": maintenance.ACCOUNT,
+            "addresses": [f"{lab.gateway}/32"],
+            "public_keys": [lab.public_key],
+        },
+    }
