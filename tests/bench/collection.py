@@ -27,11 +27,24 @@ PLAY = """\
   roles: [devsec.hardening.os_hardening, devsec.hardening.ssh_hardening]
 """
 # The collection's own switch for settings that a container cannot change.
-UNSUPPORTED = """
-fs.protected_hardlinks fs.protected_symlinks fs.protected_fifos fs.protected_regular fs.suid_dumpable kernel.core_uses_pid
-kernel.kptr_restrict kernel.kexec_load_disabled kernel.sysrq kernel.randomize_va_space kernel.yama.ptrace_scope
-kernel.unprivileged_userns_clone kernel.unprivileged_bpf_disabled vm.mmap_min_addr vm.mmap_rnd_bits vm.mmap_rnd_compat_bits
-""".split()
+UNSUPPORTED = [
+    "fs.protected_hardlinks",
+    "fs.protected_symlinks",
+    "fs.protected_fifos",
+    "fs.protected_regular",
+    "fs.suid_dumpable",
+    "kernel.core_uses_pid",
+    "kernel.kptr_restrict",
+    "kernel.kexec_load_disabled",
+    "kernel.sysrq",
+    "kernel.randomize_va_space",
+    "kernel.yama.ptrace_scope",
+    "kernel.unprivileged_userns_clone",
+    "kernel.unprivileged_bpf_disabled",
+    "vm.mmap_min_addr",
+    "vm.mmap_rnd_bits",
+    "vm.mmap_rnd_compat_bits",
+]
 
 
 def find() -> tuple[Path | None, str | None]:
