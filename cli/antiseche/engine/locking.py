@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from antiseche.errors import AntisecheError
 from antiseche.i18n import _
@@ -22,11 +24,21 @@ class PracticeLock:
 
     descriptor: int
 
-    def describe_run(self, run_id: str) -> None:
+    def describe(self, *, run_id: str = "", playbook: int = 0) -> None:
         """Write who holds the lock, for the sentence that another command prints."""
-        data = json.dumps({"pid": os.getpid(), "run": run_id}).encode()
+        holder = self.holder()
+        holder |= {"pid": os.getpid(), "run": run_id or holder.get("run", ""), "playbook": playbook}
+        data = json.dumps(holder).encode()
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, data, 0)
+
+    def holder(self) -> dict[str, Any]:
+        """Return what the last holder wrote."""
+        try:
+            found = json.loads(os.pread(self.descriptor, 4096, 0))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
 
 @contextmanager
@@ -44,22 +56,25 @@ def practice_lock(folder: PracticeFolder) -> Iterator[PracticeLock]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _busy(folder, descriptor) from None
+        os.ftruncate(descriptor, 0)
         lock = PracticeLock(descriptor)
-        lock.describe_run("")
+        lock.describe()
         yield lock
     finally:
         os.close(descriptor)
 
 
 def _busy(folder: PracticeFolder, descriptor: int) -> AntisecheError:
-    try:
-        holder = json.loads(os.pread(descriptor, 4096, 0))
-        pid, run = int(holder["pid"]), str(holder["run"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pid, run = 0, ""
+    holder = PracticeLock(descriptor).holder()
+    # When the command was killed, its playbook goes on and holds the lock.
+    pid = next((pid for pid in (holder.get("pid"), holder.get("playbook")) if isinstance(pid, int) and _alive(pid)), "?")
     return AntisecheError(
         _(
             "Un passage est déjà en cours sur « {name} » (processus {pid}, passage {run}) : attendez qu'il finisse, "
             "ou arrêtez-le avec « kill -INT {pid} »."
-        ).format(name=folder.name, pid=pid or "?", run=run or "?")
+        ).format(name=folder.name, pid=pid, run=holder.get("run") or "?")
     )
+
+
+def _alive(pid: int) -> bool:
+    return pid > 0 and Path(f"/proc/{pid}").exists()

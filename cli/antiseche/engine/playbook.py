@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from antiseche.engine import events
 from antiseche.engine.environment import environment
 from antiseche.engine.events import EVENTS_NAME, Event
+from antiseche.engine.locking import PracticeLock
 from antiseche.engine.spec import Outcome, RunSpec
 from antiseche.kit import kit_dir
 
@@ -27,35 +28,32 @@ _GRACE = 20.0
 class Stop:
     """How others ask a run to end: once politely, twice at once. Safe to call from a signal handler."""
 
-    def __init__(self) -> None:
-        self._requests = 0
-        self._lock = threading.Lock()
+    def __init__(self, on_request: Callable[[int], None] | None = None) -> None:
+        self._on_request = on_request
+        self.requests = 0
 
     def request(self) -> None:
         """Ask for the end; the second time, kill."""
-        self._requests += 1
-
-    @property
-    def requests(self) -> int:
-        """Number of requests so far."""
-        return self._requests
+        self.requests += 1
+        if self._on_request is not None:
+            self._on_request(self.requests)
 
 
 class PlaybookEngine:
     """Runs a playbook of the kit. The process outlives this one if this one is killed."""
 
-    def __init__(self, *, kit: Path | None = None, stop: Stop | None = None, pass_fds: tuple[int, ...] = ()) -> None:
+    def __init__(self, *, kit: Path | None = None, stop: Stop | None = None, lock: PracticeLock | None = None) -> None:
         self._kit = kit or kit_dir()
-        self._pass_fds = pass_fds
+        self._lock = lock
         self.stop = stop or Stop()
         self.outcome = Outcome()
-        self.pid = 0
 
     def run(self, spec: RunSpec, directory: Path) -> Iterator[Event]:
         """Run the playbook and yield its events as they happen."""
         tail = events.Tail(directory / EVENTS_NAME)
         with self._start(spec, directory) as process:
-            self.pid = process.pid
+            if self._lock is not None:
+                self._lock.describe(playbook=process.pid)
             try:
                 yield from self._follow(process, tail)
             except BaseException:
@@ -90,7 +88,7 @@ class PlaybookEngine:
                 stderr=subprocess.STDOUT,
                 # A terminal's Ctrl-C must reach this process only: it decides what to forward.
                 start_new_session=True,
-                pass_fds=self._pass_fds,
+                pass_fds=(self._lock.descriptor,) if self._lock else (),
             )
         finally:
             os.close(log)
@@ -104,13 +102,21 @@ class PlaybookEngine:
 
     @staticmethod
     def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-        try:
-            if number == signal.SIGKILL:
-                os.killpg(process.pid, number)
-            else:
-                process.send_signal(number)
-        except ProcessLookupError:
-            pass  # ended meanwhile
+        # Ansible's workers lead process groups of their own: killing the parent would orphan them.
+        targets = _descendants(process.pid) if number == signal.SIGKILL else []
+        for pid in (process.pid, *targets):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+def _descendants(pid: int) -> list[int]:
+    """Return the processes below one, whatever group or session they moved to."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, path.read_text().split()):
+                found += [child, *_descendants(child)]
+    return found
 
 
 def command(spec: RunSpec, kit: Path) -> list[str]:

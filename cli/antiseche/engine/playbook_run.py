@@ -52,14 +52,16 @@ def run_playbook(
     expected = list(spec.limit) or inventory_hosts(spec.folder)
     stop = stop or Stop()
     with practice_lock(spec.folder) if lock is None else nullcontext(lock) as held:
+        if lock is None:
+            records.close_unfinished(spec.folder, but=run)
         own = run or records.create_run(
             spec.folder, spec.kind, expected=expected, parent=spec.parent, check=spec.check, roles=list(spec.roles)
         )
-        held.describe_run(own.id)
+        held.describe(run_id=own.id)
         events.append(
             own.dir / EVENTS_NAME, "run_start", kind=spec.kind, check=spec.check, hosts=expected, roles=list(spec.roles)
         )
-        used = engine or PlaybookEngine(stop=stop, pass_fds=(held.descriptor,))
+        used = engine or PlaybookEngine(stop=stop, lock=held)
         summary = RunSummary()
         summary.add(Event("run_start", data={"hosts": expected}))
         with _signals(stop):

@@ -20,7 +20,7 @@ from typing import Any
 from antiseche import __version__
 from antiseche.engine import events
 from antiseche.engine.events import EVENTS_NAME
-from antiseche.engine.summary import HostStatus, RunSummary
+from antiseche.engine.summary import HostStatus, RunSummary, summarize
 from antiseche.kit import kit_dir
 from antiseche.practice.atomic import write_text
 from antiseche.practice.folder import PracticeFolder
@@ -89,6 +89,7 @@ def create_run(
         "id": identifier,
         "kind": kind,
         "parent": parent,
+        "rehearsal": folder.rehearsal,
         "started": events.now(),
         "ended": None,
         "operator": f"{getpass.getuser()}@{socket.gethostname()}",
@@ -124,19 +125,20 @@ def runs(folder: PracticeFolder) -> Iterator[Run]:
             yield run
 
 
-def close_unfinished(folder: PracticeFolder) -> list[tuple[Run, RunSummary]]:
+def close_unfinished(folder: PracticeFolder, *, but: Run | None = None) -> list[tuple[Run, RunSummary]]:
     """Close the records of runs whose command was killed. To be called under the practice's lock.
 
     The lock outlives the command for as long as its playbook runs, so that none of these runs is alive.
-    """
-    from antiseche.engine.summary import summarize
 
+    Args:
+        folder: the practice.
+        but: a run of the caller, which goes on.
+    """
     closed = []
     for run in runs(folder):
-        if run.finished:
+        if run.finished or not run.events_file.exists() or (but is not None and run.id == but.id):
             continue
-        recorded = list(events.read_events(run.events_file)) if run.events_file.exists() else []
-        summary = summarize(recorded)
+        summary = summarize(events.read_events(run.events_file))
         summary.interrupted = not summary.complete
         run.record["command_lost"] = True
         run.finish(summary, None)
