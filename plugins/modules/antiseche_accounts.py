@@ -91,13 +91,18 @@ def read_state(root: Path, wanted: dict[str, Any]) -> State:
         return [line.split(":") for line in text.splitlines() if ":" in line]
 
     def number(text: str) -> int | None:
-        return int(text) if re.fullmatch(r"-?\d+", text) else None
+        return int(text) if re.fullmatch(r"\d+", text) else None  # empty and -1 both mean: none
+
+    def endless(age: int | None) -> int:
+        return 99999 if age is None else age
 
     shadow = {fields[0]: fields for fields in lines("shadow") if len(fields) >= 8}
     accounts = {}
-    for login, _x, uid, gid, gecos, home, shell, *_ in (fields for fields in lines("passwd") if len(fields) >= 7):
+    for login, _x, uid, gid, gecos, home, shell, *_ in (
+        f for f in lines("passwd") if len(f) >= 7 and f[2].isdigit() and f[3].isdigit()
+    ):
         entry = shadow.get(login, ["", "!"] + [""] * 7)
-        ages = (number(entry[3]) or 0, 99999 if number(entry[4]) is None else int(entry[4]), number(entry[5]) or 0)
+        ages = (number(entry[3]) or 0, endless(number(entry[4])), number(entry[5]) or 0)
         account = Account(int(uid), int(gid), gecos, home, shell or "/bin/sh", entry[1], ages, number(entry[2]), number(entry[7]))
         accounts[login] = account
         if home.startswith("/") and account.is_human:
@@ -107,7 +112,7 @@ def read_state(root: Path, wanted: dict[str, Any]) -> State:
                 continue
             if stat.S_ISDIR(info.st_mode):
                 account.home_mode, account.home_uid = stat.S_IMODE(info.st_mode), info.st_uid
-    groups = {f[0]: (int(f[2]), [m for m in f[3].split(",") if m]) for f in lines("group") if len(f) >= 4}
+    groups = {f[0]: (int(f[2]), [m for m in f[3].split(",") if m]) for f in lines("group") if len(f) >= 4 and f[2].isdigit()}
     state = State(accounts, groups)
     if wanted.get("protect_password_files"):
         for name, most in PASSWORD_FILES.items():
