@@ -80,7 +80,7 @@ def _sources(listing: str, codename: str) -> tuple[AptSource, ...]:
     """Group apt's index targets by archive; only Debian's own count."""
     found: dict[str, tuple[set[str], set[str]]] = {}
     for line in listing.splitlines():
-        uri, suite, origin, component = (line.split("|") + ["", "", "", ""])[:4]
+        uri, suite, origin, component = [*line.split("|"), "", "", ""][:4]
         pocket = suite.removeprefix(codename)
         if origin != "Debian" or not suite.startswith(codename) or pocket not in ("", "-updates", "-security"):
             continue

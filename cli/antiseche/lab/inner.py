@@ -61,7 +61,7 @@ def boot(spec: dict[str, str]) -> int:
     environment = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
     while True:
         # preexec is safe here: a single thread, and the one way to tie the two lives together.
-        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False, preexec_fn=die_with_parent)  # noqa: PLW1509
+        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False, preexec_fn=die_with_parent)
         if done.returncode != _REBOOT:
             return done.returncode
 

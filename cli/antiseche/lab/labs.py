@@ -144,6 +144,30 @@ def up(
     return lab
 
 
+def reserve(name: str, subnet: str | None = None) -> Lab:
+    """Make sure that a lab exists, with its network's addresses known, and no machine yet when it is new.
+
+    Raises:
+        MissingRequirementError: this machine cannot run a lab.
+    """
+    check_lab_name(name)
+    require()
+    with _locked():
+        state = _planned(name, (), subnet)
+        _save(state)
+    return Lab(state, _folder(name))
+
+
+def remove(lab: Lab, name: str) -> Lab:
+    """Throw one machine away."""
+    with _locked():
+        machine = lab.machine(name)
+        lab.driver.destroy(machine)
+        state = replace(lab.state, machines={k: m for k, m in lab.machines.items() if k != name})
+        _save(state)
+    return Lab(state, lab.folder)
+
+
 def find(name: str) -> Lab:
     """Return an existing lab.
 

@@ -208,7 +208,7 @@ def _write(root: Path, name: str, text: str, mode: int = 0o644) -> None:
         folder = root / parent
         if not folder.is_dir():
             folder.mkdir()
-            folder.chmod(0o755)  # noqa: S103 - what these folders have in any system
+            folder.chmod(0o755)
     path.touch(mode=mode)
     path.chmod(mode)
     path.write_text(text, encoding="utf-8")

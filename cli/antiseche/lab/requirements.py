@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,7 +72,8 @@ def requirements(around: Surroundings | None = None) -> list[str]:
     if not around.resolvers():
         problems.append(
             _(
-                "Les machines d'essai n'auraient pas de serveur de noms : indiquez-en un, autre que 127.0.0.1, dans /etc/resolv.conf."
+                "Les machines d'essai n'auraient pas de serveur de noms : "
+                "indiquez-en un dans /etc/resolv.conf, autre que 127.0.0.1."
             )
         )
     return problems

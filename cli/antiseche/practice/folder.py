@@ -10,6 +10,8 @@ from antiseche.errors import AnswersError
 from antiseche.i18n import _
 
 ANSWERS_NAME = "practice.yml"
+REHEARSAL_NAME = "rehearsal.json"
+"""Marks a folder whose machines were started for a rehearsal."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,11 @@ class PracticeFolder:
     def answers_file(self) -> Path:
         """The answers."""
         return self.root / ANSWERS_NAME
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether the machines are those of a rehearsal: its results say so, everywhere."""
+        return (self.root / REHEARSAL_NAME).is_file()
 
     @property
     def inventory_dir(self) -> Path:
