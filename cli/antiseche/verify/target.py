@@ -1,0 +1,103 @@
+"""The hosts to check: how to reach each and what is expected of it, read from the generated inventory."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from antiseche.errors import AnswersError
+from antiseche.i18n import _
+from antiseche.practice.folder import PracticeFolder
+
+_KINDS = {"workstations": "workstation", "servers": "server"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One host to check.
+
+    ``expected`` holds the host's inventory variables; vault files are never read, so no secret is among them.
+    """
+
+    name: str
+    address: str
+    user: str
+    kind: str
+    system: str
+    known_hosts: str
+    private_key: str = ""
+    port: int = 22
+    expected: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the checking process needs."""
+        return asdict(self)
+
+
+def practice_targets(folder: PracticeFolder, hosts: tuple[str, ...] = (), private_key: Path | None = None) -> list[Target]:
+    """Return the hosts of the inventory, or those asked for, in its order.
+
+    Raises:
+        AnswersError: no inventory, or one that is not ours.
+    """
+    groups = _groups(folder)
+    common = _variables(folder.inventory_dir / "group_vars" / "all" / "main.yml")
+    names = list(dict.fromkeys(name for members in groups.values() for name in members))
+    targets = []
+    for name in names:
+        if hosts and name not in hosts:
+            continue
+        expected = {**common, **_variables(folder.inventory_dir / "host_vars" / name / "main.yml")}
+        kind = next((kind for group, kind in _KINDS.items() if name in groups.get(group, [])), "workstation")
+        system = next((group for group in groups if group.startswith("debian") and name in groups[group]), "")
+        targets.append(
+            Target(
+                name=name,
+                address=str(expected.get("ansible_host", name)),
+                user=str(expected.get("ansible_user", "antiseche")),
+                kind=kind,
+                system=system,
+                known_hosts=str(folder.known_hosts),
+                private_key=str(private_key.resolve()) if private_key else "",
+                port=int(expected.get("ansible_port", 22)),
+                expected={key: value for key, value in expected.items() if not key.startswith("ansible_")},
+            )
+        )
+    return targets
+
+
+def _groups(folder: PracticeFolder) -> dict[str, list[str]]:
+    data = _read(folder.hosts_file, folder)
+    try:
+        children = data["all"]["children"]
+        return {str(group): [str(name) for name in (content or {}).get("hosts") or {}] for group, content in children.items()}
+    except (KeyError, TypeError, AttributeError):
+        raise AnswersError(
+            _("L'inventaire {path} est illisible : relancez « antiseche inventory {name} ».").format(
+                path=folder.hosts_file, name=folder.name
+            )
+        ) from None
+
+
+def _read(path: Path, folder: PracticeFolder) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AnswersError(
+            _("« {name} » n'a pas encore d'inventaire : lancez « antiseche inventory {name} ».").format(name=folder.name)
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise AnswersError(_("{path} est illisible : {error}.").format(path=path, error=error)) from None
+
+
+def _variables(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise AnswersError(_("{path} est illisible : {error}.").format(path=path, error=error)) from None
+    return data if isinstance(data, dict) else {}
