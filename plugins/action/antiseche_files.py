@@ -46,7 +46,8 @@ class ActionModule(ActionBase):
             self._connection.reset()
             confirmed = self._guard_module(guard, "confirmed", token, task_vars)
         except AnsibleConnectionFailure as error:
-            raise AnsibleConnectionFailure(self._after_the_cut(guard, token, started, task_vars, error)) from error
+            # Not chained: Ansible would append ssh's own sentence to ours.
+            raise AnsibleConnectionFailure(self._after_the_cut(guard, token, started, task_vars, error)) from None
         if confirmed.get("failed"):
             result.update({"failed": True, "msg": confirmed.get("msg", "")})
         return result

@@ -192,6 +192,11 @@ class Guard:
             return {}
         return loaded if isinstance(loaded, dict) else {}
 
+    def forget_undone(self) -> None:
+        """Forget the last undo."""
+        with contextlib.suppress(OSError):
+            self.trace.unlink()
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep the undo script and other runs away."""
@@ -242,8 +247,7 @@ class Guard:
             shutil.rmtree(gone, ignore_errors=True)
             self.folder.replace(gone)
             sync_folder(gone.parent)
-            with contextlib.suppress(FileNotFoundError):
-                self.trace.unlink()
+            self.forget_undone()
             with contextlib.suppress(FileNotFoundError):
                 (self.root / UNITS / "timers.target.wants" / self.timer).unlink()
             self._systemctl("stop", self.timer)

@@ -59,6 +59,7 @@ options:
       name: {type: str, required: true, description: Name of the guard.}
       seconds: {type: int, default: 60, description: Undo after this time.}
       apply: {type: list, elements: list, default: [], description: "Commands that make the files effective, as lists."}
+      undo: {type: list, elements: list, default: [], description: "Commands that make the former files effective; empty: apply."}
       probe: {type: list, elements: str, default: [], description: "Command that fails when the running state is not the files'."}
       token: {type: str, default: "", description: "Names this change; the controller sets it, to recognise its undo."}
 author: ["The Antisèche authors (@antiseche)"]
@@ -213,7 +214,7 @@ def refuse_unknown_owners(plan: Plan) -> None:
 
 def land_guarded(plan: Plan, guard: Guard, options: dict[str, Any]) -> str:
     """Arm, land, apply; whatever fails is undone at once. Return the token to confirm with."""
-    token = guard.arm(plan.touched, options["seconds"], options["apply"], options["token"])
+    token = guard.arm(plan.touched, options["seconds"], options["undo"] or options["apply"], options["token"])
     try:
         land(plan)
         for argv in options["apply"]:
@@ -259,6 +260,8 @@ def execute(module: AnsibleModule) -> dict[str, Any]:
     if not module.check_mode:
         refuse_unknown_owners(plan)
         token = land_guarded(plan, guard, options) if apply else ""
+        if not changes:
+            guard.forget_undone()  # what is wanted is what is there: the old story is over
         result["guard"] = {"name": guard.name, "token": token, "pending": guard.pending}
     return {"changed": bool(changes), "changes": changes, "diff": differences(plan), **result}
 
@@ -284,6 +287,7 @@ def main() -> None:
         "name": {"type": "str", "required": True},
         "seconds": {"type": "int", "default": 60},
         "apply": {"type": "list", "elements": "list", "default": []},
+        "undo": {"type": "list", "elements": "list", "default": []},
         "probe": {"type": "list", "elements": "str", "default": []},
         "token": {"type": "str", "default": "", "no_log": False},
     }
