@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from antiseche.i18n import _
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _COMPLETE = ".complete"
+_LOCK_SECONDS = 5.0
 
 
 def staging_path(target: Path) -> Path:
@@ -40,15 +42,27 @@ def locked(folder: Path) -> Iterator[None]:
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(descriptor):
             raise AntisecheError(
                 _("Une autre commande écrit déjà l'inventaire de « {name} » : attendez qu'elle finisse.").format(name=folder.name)
-            ) from None
+            )
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Wait a little: writing takes a fraction of a second, unless somebody types a password meanwhile."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
 
 
 def recover(target: Path) -> None:
