@@ -67,8 +67,8 @@ def requirements(around: Surroundings | None = None) -> list[str]:
                 packages=" ".join(missing)
             )
         ]
-    problem = _TRIAL_PROBLEMS().get(around.trial())
-    problems = [problem] if problem else []
+    refused = around.trial()
+    problems = [_trial_problems().get(refused) or _trial_problems()[1]] if refused else []
     if not around.resolvers():
         problems.append(
             _(
@@ -107,7 +107,7 @@ def _trial() -> int:
         return subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, check=False).returncode
 
 
-def _TRIAL_PROBLEMS() -> dict[int, str]:  # noqa: N802
+def _trial_problems() -> dict[int, str]:
     return {
         1: _("Ce poste refuse les espaces de noms : lancez cette commande hors d'un conteneur restreint."),
         3: _("Ce poste refuse de monter cgroup2 : lancez cette commande hors d'un conteneur restreint."),

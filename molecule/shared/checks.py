@@ -1,0 +1,38 @@
+"""Runs the checks of the scenario's role on its machines: the same ones, the same way, as ``antiseche verify``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from antiseche.verify.run import check_targets
+from antiseche.verify.target import Target
+
+
+def main() -> int:
+    """Print each outcome that is not a pass; the exit code says whether all is as expected."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--expect-fail", default="", help="controls that must fail on every machine")
+    broken = {name for name in parser.parse_args().expect_fail.split(",") if name}
+    ephemeral = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+    targets = [Target(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(ephemeral.glob("target-*.json"))]
+    outcomes = check_targets(targets, (os.environ["MOLECULE_SCENARIO_NAME"],)).outcomes
+    wrong = 0
+    for outcome in outcomes:
+        # A breakage may trip a neighbouring control too: only the announced ones must fail, and none may end in an error.
+        good = outcome.outcome == "fail" if outcome.control in broken else outcome.outcome in ("pass", "not-applicable")
+        if not good and not (broken and outcome.outcome == "fail"):
+            wrong += 1
+        if outcome.outcome != "pass":
+            mark = "" if good else "!! "
+            sys.stdout.write(f"{mark}{outcome.host} {outcome.control} {outcome.outcome}: {outcome.message}\n")
+    passed = sum(outcome.outcome == "pass" for outcome in outcomes)
+    sys.stdout.write(f"controls={len(outcomes)} pass={passed} wrong={wrong}\n")
+    return 1 if wrong or not outcomes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
