@@ -1,6 +1,6 @@
-"""The answers about a practice: one pydantic model used by the questionnaire, the editor's
-JSON Schema, ``check-answers`` and the inventory builder.
+"""The answers about a practice.
 
+One pydantic model serves the questionnaire, the editor's JSON Schema, ``check-answers`` and the inventory builder.
 Titles are the questions asked and descriptions say why; both are French source strings.
 Unknown answers are ``None`` where the field allows it, and show as gaps.
 """
@@ -9,15 +9,23 @@ from __future__ import annotations
 
 import datetime as dt
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.networks import IPvAnyAddress, IPvAnyNetwork
 
 from antiseche.i18n import N_
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+Address = IPvAnyAddress
+Network = IPvAnyNetwork
+
+
+def _oui_non(value: object) -> object:
+    """YAML 1.2 knows true and false only; a French file may also say oui and non."""
+    return {"oui": True, "non": False}.get(value.strip().lower(), value) if isinstance(value, str) else value
+
+
+YesNo = Annotated[bool, BeforeValidator(_oui_non)]
 
 Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 Login = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
@@ -71,44 +79,71 @@ class Protocol(StrEnum):
 class PracticeIdentity(Answers):
     """Who the practice is."""
 
-    id: Slug = Field(title=N_("Identifiant court du cabinet"), description=N_(
-        "Il nomme le dossier et les fichiers : minuscules, chiffres et tirets, par exemple « tilleuls »."))
+    id: Slug = Field(
+        title=N_("Identifiant court du cabinet"),
+        description=N_("Il nomme le dossier et les fichiers : minuscules, chiffres et tirets, par exemple « tilleuls »."),
+    )
     name: Text = Field(title=N_("Nom du cabinet"), description=N_("Tel qu'il figurera sur les documents remis."))
     address: Text | None = Field(None, title=N_("Adresse postale"), description=N_("Pour l'annexe au contrat."))
     phone: Text | None = Field(None, title=N_("Téléphone du cabinet"), description=N_("Pour la fiche réflexe en cas d'incident."))
-    timezone: Literal["Europe/Paris", "America/Cayenne", "America/Guadeloupe", "America/Martinique", "Indian/Mayotte",
-                      "Indian/Reunion", "Pacific/Noumea", "Pacific/Tahiti"] = Field(
-        "Europe/Paris", title=N_("Fuseau horaire"), description=N_("Les journaux et les redémarrages suivent cette heure."))
+    timezone: Literal[
+        "Europe/Paris",
+        "America/Cayenne",
+        "America/Guadeloupe",
+        "America/Martinique",
+        "Indian/Mayotte",
+        "Indian/Reunion",
+        "Pacific/Noumea",
+        "Pacific/Tahiti",
+    ] = Field("Europe/Paris", title=N_("Fuseau horaire"), description=N_("Les journaux et les redémarrages suivent cette heure."))
 
 
 class Person(Answers):
     """One person; gets one personal account on each host that lists the login."""
 
-    login: Login = Field(title=N_("Identifiant de session"), description=N_(
-        "Un identifiant par personne, jamais partagé : minuscules, chiffres, tiret, 31 caractères au plus."))
+    login: Login = Field(
+        title=N_("Identifiant de session"),
+        description=N_("Un identifiant par personne, jamais partagé : minuscules, chiffres, tiret, 31 caractères au plus."),
+    )
     name: Text = Field(title=N_("Nom complet"), description=N_("Le compte est nominatif : la personne répond de ses actes."))
     function: Function = Field(title=N_("Fonction"), description=N_("Elle décide des groupes, donc des droits."))
-    admin: bool = Field(False, title=N_("Un compte d'administration séparé est-il nécessaire ?"), description=N_(
-        "Le compte de tous les jours n'a jamais de droits d'administration ; ce second compte s'appelle « adm-<identifiant> »."))
-    until: dt.date | None = Field(None, title=N_("Dernier jour de présence"), description=N_(
-        "Pour un remplaçant ou un départ prévu (AAAA-MM-JJ) : le compte expire de lui-même le lendemain."))
-    left: bool = Field(False, title=N_("La personne a-t-elle quitté le cabinet ?"), description=N_(
-        "Ses comptes sont alors verrouillés sur tous les postes, jamais supprimés."))
+    admin: YesNo = Field(
+        False,
+        title=N_("Un compte d'administration séparé est-il nécessaire ?"),
+        description=N_("Le compte de tous les jours n'administre jamais ; ce second compte s'appelle « adm-<identifiant> »."),
+    )
+    until: dt.date | None = Field(
+        None,
+        title=N_("Dernier jour de présence"),
+        description=N_("Pour un remplaçant ou un départ prévu (AAAA-MM-JJ) : le compte expire de lui-même le lendemain."),
+    )
+    left: YesNo = Field(
+        False,
+        title=N_("La personne a-t-elle quitté le cabinet ?"),
+        description=N_("Ses comptes sont alors verrouillés sur tous les postes, jamais supprimés."),
+    )
     note: Text | None = Field(None, title=N_("Remarque"))
 
 
 class Host(Answers):
     """One machine of the practice."""
 
-    name: HostName = Field(title=N_("Nom de la machine"), description=N_(
-        "2 à 15 caractères : minuscules, chiffres, tirets, par exemple « accueil »."))
+    name: HostName = Field(
+        title=N_("Nom de la machine"),
+        description=N_("2 à 15 caractères : minuscules, chiffres, tirets, par exemple « accueil »."),
+    )
     kind: HostKind = Field(HostKind.WORKSTATION, title=N_("Poste de travail ou serveur ?"))
     system: System = Field(System.DEBIAN13, title=N_("Système d'exploitation"))
     address: Address = Field(title=N_("Adresse IP"), description=N_("Fixe, ou réservée dans la box ou le routeur."))
-    users: list[Login] = Field(default_factory=list, title=N_("Qui s'en sert ? (identifiants)"), description=N_(
-        "Chaque personne citée reçoit un compte personnel sur cette machine."))
-    laptop: bool = Field(False, title=N_("Est-ce un portable ?"), description=N_("Un portable se vole : son disque doit être chiffré."))
-    card_reader: bool = Field(False, title=N_("A-t-elle un lecteur de carte CPS ?"))
+    users: list[Login] = Field(
+        default_factory=list,
+        title=N_("Qui s'en sert ? (identifiants)"),
+        description=N_("Chaque personne citée reçoit un compte personnel sur cette machine."),
+    )
+    laptop: YesNo = Field(
+        False, title=N_("Est-ce un portable ?"), description=N_("Un portable se vole : son disque doit être chiffré.")
+    )
+    card_reader: YesNo = Field(False, title=N_("A-t-elle un lecteur de carte CPS ?"))
     note: Text | None = Field(None, title=N_("Remarque"))
 
 
@@ -124,8 +159,11 @@ class LocalNetwork(Answers):
 
     lan: Network = Field(title=N_("Réseau local"), description=N_("Par exemple 192.168.1.0/24."))
     printers: list[Printer] = Field(default_factory=list, title=N_("Imprimantes et numériseurs"))
-    discovery: bool = Field(False, title=N_("Faut-il la découverte automatique (imprimantes, partages) ?"), description=N_(
-        "Elle ouvre le port 5353/udp sur le réseau local ; à refuser si les adresses sont connues."))
+    discovery: YesNo = Field(
+        False,
+        title=N_("Faut-il la découverte automatique (imprimantes, partages) ?"),
+        description=N_("Elle ouvre le port 5353/udp sur le réseau local ; à refuser si les adresses sont connues."),
+    )
 
 
 class Flow(Answers):
@@ -134,8 +172,9 @@ class Flow(Answers):
     name: Text = Field(title=N_("À quoi sert ce flux ?"))
     protocol: Protocol = Field(Protocol.TCP, title=N_("Protocole"))
     ports: list[Port] = Field(min_length=1, title=N_("Ports"))
-    sources: list[Network] = Field(default_factory=list, title=N_("Depuis quelles adresses ?"), description=N_(
-        "Vide : tout le réseau local du cabinet."))
+    sources: list[Network] = Field(
+        default_factory=list, title=N_("Depuis quelles adresses ?"), description=N_("Vide : tout le réseau local du cabinet.")
+    )
     hosts: list[HostName] = Field(default_factory=list, title=N_("Sur quelles machines ?"), description=N_("Vide : toutes."))
 
 
@@ -161,15 +200,27 @@ class Maintenance(Answers):
 
     contractor: Text = Field(title=N_("Nom du prestataire informatique"))
     phone: Text | None = Field(None, title=N_("Téléphone du prestataire"))
-    account: Login = Field("antiseche", title=N_("Compte de maintenance"), description=N_(
-        "Réservé à la maintenance, une clé par prestataire, joignable depuis ses seules adresses."))
-    addresses: list[Network] = Field(min_length=1, title=N_("Adresses du prestataire"), description=N_(
-        "Seules ces adresses peuvent ouvrir une session de maintenance."))
+    account: Login = Field(
+        "antiseche",
+        title=N_("Compte de maintenance"),
+        description=N_("Réservé à la maintenance, une clé par prestataire, joignable depuis ses seules adresses."),
+    )
+    addresses: list[Network] = Field(
+        min_length=1,
+        title=N_("Adresses du prestataire"),
+        description=N_("Seules ces adresses peuvent ouvrir une session de maintenance."),
+    )
     public_keys: list[PublicKey] = Field(min_length=1, title=N_("Clés publiques SSH du prestataire"))
-    remote_help: list[Text] = Field(default_factory=list, title=N_("Outils de prise en main à distance convenus"), description=N_(
-        "Tout autre outil présent sera signalé comme écart."))
-    sshd_options: dict[str, str] = Field(default_factory=dict, title=N_("Options SSH particulières"), description=N_(
-        "Ajoutées au réglage durci ; annulées d'elles-mêmes si elles coupent l'accès."))
+    remote_help: list[Text] = Field(
+        default_factory=list,
+        title=N_("Outils de prise en main à distance convenus"),
+        description=N_("Tout autre outil présent sera signalé comme écart."),
+    )
+    sshd_options: dict[str, str] = Field(
+        default_factory=dict,
+        title=N_("Options SSH particulières"),
+        description=N_("Ajoutées au réglage durci ; annulées d'elles-mêmes si elles coupent l'accès."),
+    )
 
 
 class HdsCertificate(Answers):
@@ -204,26 +255,48 @@ class Mssante(Answers):
     """Secure health mail."""
 
     operator: Text | None = Field(None, title=N_("Opérateur de messagerie sécurisée de santé"))
-    client: bool = Field(True, title=N_("Un logiciel de messagerie s'y connecte-t-il (IMAP 143, SMTP 587) ?"))
+    client: YesNo = Field(True, title=N_("Un logiciel de messagerie s'y connecte-t-il (IMAP 143, SMTP 587) ?"))
 
 
 class Choices(Answers):
     """Choices on which authorities disagree, or which are the practice's own."""
 
-    password_policy: Literal["anssi-cnil", "pgssi-s-strict"] = Field("anssi-cnil", title=N_("Politique de mots de passe"), description=N_(
-        "« anssi-cnil » : longs, sans expiration ; « pgssi-s-strict » : 90 jours et 3 essais, si un contrat l'exige."))
-    reboot_time: ClockTime | None = Field("03:30", title=N_("Heure de redémarrage après mise à jour"), description=N_(
-        "Vide : jamais de redémarrage automatique, il reste signalé."))
-    outbound: Literal["open", "declared"] = Field("open", title=N_("Trafic sortant"), description=N_(
-        "« open » : tout est permis ; « declared » : seulement le web, le courriel, l'heure, les noms et les flux déclarés."))
-    outbound_flows: list[Flow] = Field(default_factory=list, title=N_("Flux sortants supplémentaires"), description=N_(
-        "Utiles avec « declared » ; les adresses sont alors des destinations."))
+    password_policy: Literal["anssi-cnil", "pgssi-s-strict"] = Field(
+        "anssi-cnil",
+        title=N_("Politique de mots de passe"),
+        description=N_(
+            "« anssi-cnil » : longs, sans expiration ; « pgssi-s-strict » : 90 jours et 3 essais, si un contrat l'exige."
+        ),
+    )
+    reboot_time: ClockTime | None = Field(
+        "03:30",
+        title=N_("Heure de redémarrage après mise à jour"),
+        description=N_("Vide : jamais de redémarrage automatique, il reste signalé."),
+    )
+    outbound: Literal["open", "declared"] = Field(
+        "open",
+        title=N_("Trafic sortant"),
+        description=N_(
+            "« open » : tout est permis ; « declared » : seulement le web, le courriel, l'heure, les noms et les flux déclarés."
+        ),
+    )
+    outbound_flows: list[Flow] = Field(
+        default_factory=list,
+        title=N_("Flux sortants supplémentaires"),
+        description=N_("Utiles avec « declared » ; les adresses sont alors des destinations."),
+    )
     inbound_flows: list[Flow] = Field(default_factory=list, title=N_("Flux entrants supplémentaires"))
-    third_party_origins: list[Text] = Field(default_factory=list, title=N_("Dépôts de logiciels tiers admis"), description=N_(
-        "Noms d'origine APT ; tout autre dépôt est signalé comme écart."))
+    third_party_origins: list[Text] = Field(
+        default_factory=list,
+        title=N_("Dépôts de logiciels tiers admis"),
+        description=N_("Noms d'origine APT ; tout autre dépôt est signalé comme écart."),
+    )
     held_packages: list[Text] = Field(default_factory=list, title=N_("Paquets volontairement figés"))
-    confirm_seconds: Annotated[int, Field(ge=20, le=600)] = Field(60, title=N_("Délai d'annulation automatique (secondes)"), description=N_(
-        "Un pare-feu ou un accès SSH qui coupe la maintenance est annulé par le poste après ce délai."))
+    confirm_seconds: Annotated[int, Field(ge=20, le=600)] = Field(
+        60,
+        title=N_("Délai d'annulation automatique (secondes)"),
+        description=N_("Un pare-feu ou un accès SSH qui coupe la maintenance est annulé par le poste après ce délai."),
+    )
 
 
 class PaperAnswer(Answers):
