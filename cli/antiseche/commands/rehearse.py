@@ -8,7 +8,7 @@ import click
 
 from antiseche.commands.options import json_option, practice_argument
 from antiseche.errors import AnswersError
-from antiseche.i18n import _
+from antiseche.i18n import _, language
 
 # Verbs that act on machines; the value says whether they take a key and a vault password.
 VERBS = {
@@ -65,7 +65,7 @@ def run_verb(running: object, name: str, arguments: list[str]) -> int:
 
     assert isinstance(running, Rehearsal)
     access = running.arguments() if VERBS[name] else []
-    return main([name, str(running.folder.root), *arguments, *access])
+    return main(["--lang", language(), name, str(running.folder.root), *arguments, *access])
 
 
 def _tell(text: str, *, as_json: bool) -> None:
