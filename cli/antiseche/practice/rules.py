@@ -18,8 +18,8 @@ MIN_PREFIX = {4: 8, 6: 16}
 # Accounts that Debian's packages own: a person may not take over one of them.
 SYSTEM_LOGINS = frozenset(
     (
-        "root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody systemd- "
-        "network systemd-resolve systemd-timesync messagebus sshd _apt polkitd avahi colord saned cups-pk-helper usbmux "
+        "root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody "
+        "systemd-network systemd-resolve systemd-timesync messagebus sshd _apt polkitd avahi colord saned cups-pk-helper usbmux "
         "pulse lightdm gdm sddm ntpsec chrony postfix pcscd sudo adm users wheel shadow disk docker"
     ).split()
 )
