@@ -124,6 +124,7 @@ def test_nothing_is_imported_that_is_not_declared(wheel: Path) -> None:
         "pydantic",
         "pydantic_core",
         "pytest",
+        "_pytest",
         "testinfra",
         "ruamel",
         "keyring",
