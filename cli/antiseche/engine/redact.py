@@ -10,21 +10,22 @@ DEFAULT_LIMIT = 500
 _MAX_SCANNED = 40000
 
 _WORD = (
-    r"(?:pass(?:word|wd|phrase|code)?|pwd|mot[ _-]de[ _-]passe|mdp|secret|token|jeton|credentials?"
+    r"(?:pass(?:word|wd|phrase|code)?|pwd|mot[ _-]de[ _-]passe|mdp|secret(?!ar|air)|token|jeton|credentials?"
     r"|api[_-]?key|private[_-]?key|vault(?:_password)?)"
 )
-_VALUE = r"(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s,;}\]]+)"
+_VALUE = r"(?:\"(?:[^\"\\]|\\.){0,2000}\"|'(?:[^'\\]|\\.){0,2000}'|[^\s,;}\]]{1,2000})"
 
+# Every repetition is bounded or cannot fail once it has begun: a hostile text costs linear time.
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\Z)", re.DOTALL), MASK),
-    (re.compile(r"\$ANSIBLE_VAULT;[^\n]*(?:\s*[0-9a-f]{2,})*", re.IGNORECASE), MASK),
-    (re.compile(r"(authorization[\"']?\s*[:=]\s*)[^\r\n]+", re.IGNORECASE), rf"\1{MASK}"),
-    (re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {MASK}"),
-    (re.compile(r"(\w+://[^\s:/@]*:)[^\s@/]+@"), rf"\1{MASK}@"),
+    (re.compile(r"-----BEGIN [A-Z0-9 ]{1,60}-----.*?(?:-----END [A-Z0-9 ]{1,60}-----|\Z)", re.DOTALL), MASK),
+    (re.compile(r"\$ANSIBLE_VAULT;[^\n]*[\s0-9a-f]*", re.IGNORECASE), f"{MASK} "),
+    (re.compile(r"(authorization[\"']?\s{0,5}[:=]\s{0,5})[^\r\n]+", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(r"\b(bearer|basic)\s{1,5}[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {MASK}"),
+    (re.compile(r"\b(\w{1,20}://[^\s:/@]{0,100}:)[^\s@/]{1,200}@"), rf"\1{MASK}@"),
     (re.compile(r"\$(?:y|gy|7|6|5|1|2[abxy]?)\$[^\s:'\",]+"), MASK),
     # name = value, name: value, --name value, in any of the usual notations
-    (re.compile(rf"([\w-]*{_WORD}[\w-]*[\"']?\s*(?:[:=]|=>)\s*){_VALUE}", re.IGNORECASE), rf"\1{MASK}"),
-    (re.compile(rf"(--[\w-]*{_WORD}[\w-]*\s+){_VALUE}", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(rf"({_WORD}[\w-]{{0,40}}[\"']?\s{{0,5}}(?:=>|[:=])\s{{0,5}}){_VALUE}", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(rf"((?<!-)--[\w-]{{0,40}}?{_WORD}[\w-]{{0,40}}\s{{1,5}}){_VALUE}", re.IGNORECASE), rf"\1{MASK}"),
     # first-logon passwords of the kit: four groups of four
     (re.compile(r"(?<![\w-])[A-Za-z0-9]{4}(?:-[A-Za-z0-9]{4}){3}(?![\w-])"), MASK),
 )
@@ -40,7 +41,7 @@ def _mask_blob(found: re.Match[str]) -> str:
 
 def redact(text: object, *, limit: int = DEFAULT_LIMIT) -> str:
     """Return the text without secrets, cut at ``limit`` characters."""
-    cleaned = str(text)[:_MAX_SCANNED]
+    cleaned = str(text)[: min(_MAX_SCANNED, 4 * limit + 4000)]
     for pattern, replacement in _PATTERNS:
         cleaned = pattern.sub(replacement, cleaned)
     cleaned = _BLOB.sub(_mask_blob, cleaned)
