@@ -30,6 +30,7 @@ def environment(spec: RunSpec, kit: Path, directory: Path) -> dict[str, str]:
         "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(private / "cp"),
         "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_STDOUT_CALLBACK": "antiseche_log",
         "ANSIBLE_DEPRECATION_WARNINGS": "0",
         "ANTISECHE_EVENTS": str(directory / "events.jsonl"),
         "ANTISECHE_LIB": str(Path(antiseche.__file__).parent.parent),
