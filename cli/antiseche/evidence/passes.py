@@ -89,7 +89,6 @@ def record_pass(folder: PracticeFolder, answers: Practice, run: Run, verificatio
     found = drift.transitions(previous, snapshot, store.snapshots(folder), repaired, catalogue)
     lines = "".join(json.dumps(change.as_json(), ensure_ascii=False, sort_keys=True) + "\n" for change in found)
     write_text(run.dir / TRANSITIONS_NAME, lines, mode=0o600)
-    close_run(run, verification)
     return Pass(run, snapshot, previous, results, found, verification, catalogue)
 
 

@@ -79,8 +79,13 @@ def append(folder: PracticeFolder, run: Run, body: dict[str, Any], observations:
 
 
 def snapshots(folder: PracticeFolder) -> Iterator[Snapshot]:
-    """Yield the snapshots that can be read, oldest first."""
-    for path in _paths(folder):
+    """Yield the snapshots of a practice that can be read, oldest first."""
+    yield from snapshots_in(folder.runs_dir)
+
+
+def snapshots_in(runs_dir: Path) -> Iterator[Snapshot]:
+    """Yield the snapshots under a folder of runs, oldest first."""
+    for path in _paths(runs_dir):
         snapshot = _read(path)
         if snapshot is not None:
             yield snapshot
@@ -88,7 +93,7 @@ def snapshots(folder: PracticeFolder) -> Iterator[Snapshot]:
 
 def latest(folder: PracticeFolder) -> Snapshot | None:
     """Return the last snapshot that can be read."""
-    for path in reversed(_paths(folder)):
+    for path in reversed(_paths(folder.runs_dir)):
         snapshot = _read(path)
         if snapshot is not None:
             return snapshot
@@ -99,7 +104,7 @@ def verify_chain(folder: PracticeFolder) -> list[str]:
     """Return what is wrong with the store, in words; empty when every snapshot follows from the one before."""
     problems: list[str] = []
     previous = FIRST
-    for path in _paths(folder):
+    for path in _paths(folder.runs_dir):
         snapshot = _read(path)
         if snapshot is None:
             problems.append(_("{path} : illisible ou tronqué").format(path=path))
@@ -130,8 +135,8 @@ def _observation_problems(path: Path, snapshot: Snapshot) -> list[str]:
     return problems
 
 
-def _paths(folder: PracticeFolder) -> list[Path]:
-    return sorted(folder.runs_dir.glob(f"*/{RESULTS_NAME}")) if folder.runs_dir.is_dir() else []
+def _paths(runs_dir: Path) -> list[Path]:
+    return sorted(runs_dir.glob(f"*/{RESULTS_NAME}")) if runs_dir.is_dir() else []
 
 
 def _read(path: Path) -> Snapshot | None:

@@ -73,5 +73,14 @@ def find_practice(name: str) -> PracticeFolder:
             return PracticeFolder(candidate.resolve())
     looked = ", ".join(str(candidate / ANSWERS_NAME) for candidate in candidates)
     raise AnswersError(
-        _("Cabinet « {name} » introuvable (cherché : {looked}). Créez-le avec « antiseche new {name} ».").format(name=name, looked=looked)
+        _("Cabinet « {name} » introuvable (cherché : {looked}). Créez-le avec « antiseche new {name} ».").format(
+            name=name, looked=looked
+        )
     )
+
+
+def known_practices() -> list[PracticeFolder]:
+    """Return the practices under `practices_dir`, by name."""
+    base = practices_dir()
+    found = sorted(path.parent for path in base.glob(f"*/{ANSWERS_NAME}")) if base.is_dir() else []
+    return [PracticeFolder(path.resolve()) for path in found]

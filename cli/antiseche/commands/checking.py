@@ -1,0 +1,153 @@
+"""What the commands that run checks share: from a practice's name to a recorded pass."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+from antiseche.catalogue import load_catalogue
+from antiseche.commands import results_report
+from antiseche.commands.progress import is_live
+from antiseche.engine import records, scope
+from antiseche.engine.records import Run
+from antiseche.evidence import passes
+from antiseche.evidence.passes import Pass
+from antiseche.evidence.report import write_report
+from antiseche.i18n import _
+from antiseche.practice import inventory
+from antiseche.practice.answers import load_answers
+from antiseche.practice.folder import PracticeFolder, find_practice
+from antiseche.practice.schema import Practice
+from antiseche.verify.run import Outcome, Verification, run_checks
+
+_REDRAW = 0.1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A practice to check, and how much of it."""
+
+    folder: PracticeFolder
+    answers: Practice
+    hosts: list[str]
+    limit: tuple[str, ...]
+    roles: tuple[str, ...]
+    private_key: Path | None
+
+
+def subject(practice: str, limit: tuple[str, ...], roles: tuple[str, ...], private_key: Path | None) -> Subject:
+    """Check names; no vault is opened and nothing is written.
+
+    Raises:
+        AnswersError: wrong answers, no inventory, unknown host or role.
+    """
+    folder = find_practice(practice)
+    answers = load_answers(folder)
+    known = scope.inventory_hosts(folder)
+    wanted = scope.checked_hosts(limit, known)
+    if not inventory.compare(folder, answers).current:
+        click.echo(
+            _("Les réponses ont changé depuis le dernier inventaire : ce passage vérifie l'état voulu d'avant. "
+              "Pour le mettre à jour : antiseche inventory {name}").format(name=practice),
+            err=True,
+        )  # fmt: skip
+    return Subject(folder, answers, list(wanted) or known, wanted, scope.checked_roles(roles, scope.known_roles()), private_key)
+
+
+def new_run(what: Subject, kind: str, parent: str | None = None, **details: Any) -> Run:
+    """Create the run that a pass is recorded in."""
+    return records.create_run(what.folder, kind, expected=what.hosts, parent=parent, roles=list(what.roles), **details)
+
+
+def checks(what: Subject, *, quiet: bool) -> Verification:
+    """Run the checks, with a live count per host on stderr."""
+    shown = CheckProgress(what.hosts, len(list(load_catalogue().only(what.roles))), quiet=quiet)
+    result = run_checks(what.folder, what.limit, what.roles, what.private_key, shown.update)
+    shown.close()
+    return result
+
+
+def verify_pass(what: Subject, kind: str, *, parent: str | None = None, quiet: bool = False) -> Pass:
+    """Run the checks and record them. To be called under the practice's lock."""
+    run = new_run(what, kind, parent)
+    verification = checks(what, quiet=quiet)
+    pass_ = passes.record_pass(what.folder, what.answers, run, verification, what.roles)
+    passes.close_run(run, verification)
+    return pass_
+
+
+def document(command: str, what: Subject, pass_: Pass, report: Path, **more: Any) -> str:
+    """Return the one document of ``--json``."""
+    data = {
+        "command": command,
+        "practice": what.folder.name,
+        "run": pass_.run.id,
+        "run_dir": str(pass_.run.dir),
+        "report": str(report),
+        "counts": pass_.counts,
+        "unreachable": pass_.verification.unreachable,
+        "results": [result.as_json() for result in pass_.results],
+        "transitions": [change.as_json() for change in pass_.transitions],
+        **more,
+    }
+    return json.dumps(data, ensure_ascii=False, indent=1)
+
+
+def show(pass_: Pass, report: Path) -> None:
+    """Show the table, what does not hold, the score, and where the report is."""
+    click.echo(results_report.table(pass_))
+    sys.stdout.flush()
+    results_report.show_unreachable(pass_)
+    results_report.show_failing(pass_)
+    results_report.show_headline(pass_)
+    click.echo(_("Rapport : {path}").format(path=report))
+
+
+def report_of(what: Subject, pass_: Pass, configuration: list[tuple[str, str, str]] | None = None) -> Path:
+    """Write the report of a pass."""
+    return write_report(pass_, what.answers, configuration=configuration or [])
+
+
+class CheckProgress:
+    """How many controls of each host are done: redrawn on a terminal, one line per finished host elsewhere."""
+
+    def __init__(self, hosts: list[str], controls: int, *, quiet: bool = False, stream: TextIO | None = None) -> None:
+        self._done = dict.fromkeys(hosts, 0)
+        self._controls = controls
+        self._stream = stream or sys.stderr
+        self._quiet = quiet
+        self._live = is_live(self._stream)
+        self._drawn = 0
+        self._last = 0.0
+
+    def update(self, outcome: Outcome) -> None:
+        """Count an outcome."""
+        self._done[outcome.host] = self._done.get(outcome.host, 0) + 1
+        if self._quiet:
+            return
+        if self._live:
+            if time.monotonic() - self._last >= _REDRAW:
+                self._draw()
+        elif self._done[outcome.host] == self._controls:
+            self._stream.write(_("{host} : {n} contrôles faits\n").format(host=outcome.host, n=self._controls))
+
+    def close(self) -> None:
+        """Draw the last state."""
+        if self._live and not self._quiet:
+            self._draw()
+
+    def _draw(self) -> None:
+        width = max(map(len, self._done), default=0)
+        lines = [
+            "\x1b[2K" + _("{host}  contrôles {n}/{total}").format(host=host.ljust(width), n=n, total=self._controls) + "\n"
+            for host, n in self._done.items()
+        ]
+        self._stream.write((f"\x1b[{self._drawn}A" if self._drawn else "") + "".join(lines))
+        self._stream.flush()
+        self._drawn, self._last = len(lines), time.monotonic()
