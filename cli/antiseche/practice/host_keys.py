@@ -52,7 +52,7 @@ def normalise(key_line: str) -> str:
             return f"{KEY_TYPE} {parts[1]}"
     raise AnswersError(
         _(
-            "Clé d'hôte illisible : donnez la ligne « ssh-ed25519 AAAA… » ou l'empreinte « SHA256:… » affichée par le script de prise en main."
+            "Clé d'hôte illisible : donnez la ligne « ssh-ed25519 AAAA… » ou l'empreinte « SHA256:… » affichée par le script."
         )
     )
 
@@ -155,7 +155,7 @@ def verify_offered(address: str, expected_fingerprint: str) -> str:
     if fingerprint(key) != expected_fingerprint.rstrip("="):
         raise HostKeyMismatchError(
             _(
-                "{address} présente {offered}, et non {expected} : rien n'est épinglé. Vérifiez l'empreinte sur l'écran de la machine."
+                "{address} présente {offered}, et non {expected} : rien n'est épinglé. Relisez l'écran de la machine."
             ).format(address=address, offered=fingerprint(key), expected=expected_fingerprint)
         )
     return key

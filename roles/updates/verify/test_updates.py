@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 import pytest
+
 from antiseche.verify.checks import not_applicable
 
 # debian.csv of Debian's distro-info-data: eol-lts.
@@ -20,6 +21,8 @@ TIMERS = ("apt-daily.timer", "apt-daily-upgrade.timer")
 SERVICES = ("apt-daily.service", "apt-daily-upgrade.service")
 STAMPS = "/var/lib/apt/periodic"
 TARGETS = "apt-get indextargets --format '$(SITE)|$(REPO_URI)|$(ORIGIN)|$(LABEL)|$(CODENAME)|$(TRUSTED)' 'Created-By: Packages'"
+# Options of a source that make apt accept what nobody signed.
+UNSIGNED = "grep -rhiE '^[^#]*(trusted|allow-insecure)[:=] *yes' /etc/apt/sources.list /etc/apt/sources.list.d"
 DAY = 86400
 
 
@@ -50,7 +53,7 @@ def os_release(host: Any) -> dict[str, str]:
 
 
 @pytest.mark.control("MAJ-01")
-def test_security_updates_install_themselves(host: Any, expected: dict[str, Any]) -> None:
+def test_security_updates_install_themselves(host: Any) -> None:
     installed = host.run("command -v unattended-upgrade").rc == 0
     assert installed, "L'outil des mises à jour automatiques (unattended-upgrades) n'est pas installé."
     settings = apt_settings(host)
@@ -67,7 +70,7 @@ def test_security_updates_install_themselves(host: Any, expected: dict[str, Any]
 
 
 @pytest.mark.control("MAJ-02")
-def test_timers_run(host: Any, expected: dict[str, Any]) -> None:
+def test_timers_run(host: Any) -> None:
     output = host.check_output(f"systemctl show -p Id,LoadState,ActiveState,UnitFileState {' '.join(TIMERS + SERVICES)}")
     blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in output.split("\n\n") if block.strip()]
     units = {block["Id"]: block for block in blocks}
@@ -108,7 +111,7 @@ def test_last_success_is_recent(host: Any, expected: dict[str, Any]) -> None:
 
 
 @pytest.mark.control("MAJ-05")
-def test_no_security_fix_left_behind(host: Any, expected: dict[str, Any]) -> None:
+def test_no_security_fix_left_behind(host: Any) -> None:
     simulated = host.check_output("apt-get -s -qq --ignore-hold dist-upgrade")
     rows = re.findall(r"^Inst (\S+) .*\(\S+ ([^)]*)\)", simulated, re.MULTILINE)
     pending = sorted({name for name, origin in rows if "Debian-Security" in origin})
@@ -128,11 +131,17 @@ def test_sources_are_agreed(host: Any, expected: dict[str, Any]) -> None:
     assert rows, "Aucune source de paquets n'est déclarée."
     foreign = set()
     for site, uri, origin, label, codename, trusted in rows:
-        assert trusted != "yes", f"Le dépôt {uri} est accepté sans signature."
+        assert trusted != "no", f"Le dépôt {uri} n'a pas de signature valable."
         debian = origin == "Debian" and (codename == release or codename.startswith(f"{release}-"))
         if not debian and not agreed & {origin, label, site}:
             foreign.add(f"{origin or site} ({uri})")
     assert not foreign, f"Dépôts non convenus : {', '.join(sorted(foreign))}."
+    forced = host.run(UNSIGNED).stdout.splitlines()
+    assert not forced, f"Signature non exigée : {', '.join(line.strip() for line in forced)}."
+    settings = apt_settings(host)
+    for key in ("Acquire::AllowInsecureRepositories", "APT::Get::AllowUnauthenticated"):
+        value = last(settings, key, "false").lower()
+        assert value in ("false", "0", "no", "off"), f"APT admet des paquets sans signature ({key} = {value})."
 
 
 @pytest.mark.control("MAJ-07")
@@ -143,7 +152,7 @@ def test_holds_are_declared(host: Any, expected: dict[str, Any]) -> None:
 
 
 @pytest.mark.control("MAJ-08")
-def test_release_is_supported(host: Any, expected: dict[str, Any]) -> None:
+def test_release_is_supported(host: Any) -> None:
     release = os_release(host)
     version = release.get("VERSION_ID", "?")
     known = END_OF_SUPPORT.get(version) if release.get("ID") == "debian" else None
@@ -154,7 +163,7 @@ def test_release_is_supported(host: Any, expected: dict[str, Any]) -> None:
 
 
 @pytest.mark.control("MAJ-09")
-def test_firmware_is_current(host: Any, expected: dict[str, Any]) -> None:
+def test_firmware_is_current(host: Any) -> None:
     if host.run("systemd-detect-virt --quiet").rc == 0:
         not_applicable("machine virtuelle : ses microprogrammes sont ceux de l'hôte")
     assert host.run("command -v fwupdmgr").rc == 0, "L'outil des microprogrammes (fwupd) n'est pas installé."

@@ -1,0 +1,50 @@
+"""``antiseche envelope``: the sealed sheet of a person's first passwords."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from antiseche.commands.options import practice_argument, vault_option
+from antiseche.errors import AnswersError, AntisecheError
+from antiseche.i18n import _
+
+
+@click.command("envelope", help=_("Écrit la fiche scellée du premier mot de passe d'une personne."))
+@practice_argument
+@click.option("--person", required=True, metavar=_("IDENTIFIANT"), help=_("La personne à qui la fiche est destinée."))
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=_("Fichier à écrire (0600) ; en .html, une page à imprimer."),
+)
+@click.option("--show", is_flag=True, help=_("Affiche les mots de passe à l'écran, malgré les regards."))
+@vault_option
+def command(practice: str, person: str, output: Path | None, show: bool, vault_password_file: Path | None) -> int:
+    """Write or print the sheet."""
+    from antiseche.practice import vault_password
+    from antiseche.practice.answers import load_answers
+    from antiseche.practice.atomic import write_text
+    from antiseche.practice.envelope import as_html, as_text, envelope_for
+    from antiseche.practice.folder import find_practice
+    from antiseche.practice.secrets import Vault
+
+    if output is None and sys.stdout.isatty() and not show:
+        raise AnswersError(
+            _("La fiche contient des mots de passe : donnez --output FICHIER, ou --show pour l'afficher quand même à l'écran.")
+        )
+    folder = find_practice(practice)
+    answers = load_answers(folder)
+    vault = Vault(vault_password.obtain(answers.practice.id, vault_password_file))
+    sheet = envelope_for(folder, answers, person, vault)
+    if output is None:
+        click.echo(as_text(sheet), nl=False)
+        return 0
+    try:
+        write_text(output, as_html(sheet) if output.suffix.lower() in (".html", ".htm") else as_text(sheet), mode=0o600)
+    except OSError as error:
+        raise AntisecheError(_("{path} n'a pas pu être écrit : {error}.").format(path=output, error=error.strerror)) from None
+    click.echo(_("Fiche écrite : {path}. Imprimez-la, scellez-la, puis effacez le fichier.").format(path=output), err=True)
+    return 0
