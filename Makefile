@@ -8,10 +8,13 @@ CATALOGUES := $(wildcard cli/antiseche/locale/*/LC_MESSAGES/*.po)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_NOCOLOR ?= $(if $(CI),1,)
 
-.PHONY: help demo test unit integration molecule lint bench messages lock wheel clean
+.PHONY: help ready demo test unit integration molecule lint bench messages lock wheel clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## make ready        set up and do nothing else
+ready: $(READY)
 
 ## make demo         the example practice: answered, deployed, verified, broken, repaired, on machines started for it
 demo: $(READY)
