@@ -1,0 +1,179 @@
+"""`plan` and `deploy` over recorded events: what is shown, asked and returned."""
+
+from __future__ import annotations
+
+import io
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from antiseche import app
+from antiseche.commands import confirm, progress, run_report, running
+from antiseche.engine.events import Event
+from antiseche.engine.playbook_run import run_playbook
+from antiseche.engine.replay import ReplayEngine
+from antiseche.engine.summary import RunSummary, summarize
+from antiseche.practice.folder import PracticeFolder
+
+CHANGED = Event("result", host="accueil", role="firewall", task="Write", status="changed", changes=("file /etc/nftables.conf",))
+OK = [CHANGED, Event("stats", host="accueil", data={"stats": {}}), Event("stats", host="serveur", data={"stats": {}})]
+DOWN = [
+    *OK[:2],
+    Event("result", host="serveur", status="unreachable", message="ssh: connect to host 192.168.1.10 port 22: No route to host"),
+    Event("stats", host="serveur", data={"stats": {"unreachable": 1}}),
+]
+FAILED = [
+    Event("result", host="accueil", role="firewall", task="Write", status="failed", message="disque plein"),
+    Event("stats", host="accueil", data={"stats": {"failures": 1}}),
+    *DOWN[2:],
+]
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> running.Prepared:
+    folder = PracticeFolder(tmp_path / "tilleuls")
+    folder.inventory_dir.mkdir(parents=True)
+    folder.hosts_file.write_text("all: {children: {linux: {hosts: {accueil: , serveur: }}}}")
+    found = running.Prepared(folder, ["accueil", "serveur"], (), (), {"firewall": "Pare-feu"}, None, None, False)
+    monkeypatch.setattr(running, "prepare", lambda _request: found)
+    return found
+
+
+def replay(monkeypatch: pytest.MonkeyPatch, events: list[Event], *, rc: int = 0, interrupted: bool = False) -> ReplayEngine:
+    engine = ReplayEngine(events, rc=rc, interrupted=interrupted)
+    monkeypatch.setattr(running, "run_playbook", partial(run_playbook, engine=engine))
+    return engine
+
+
+@pytest.mark.parametrize(("events", "code"), [(OK, 0), (DOWN, 4), (FAILED, 5)])
+@pytest.mark.parametrize("verb", ["plan", "deploy"])
+def test_exit_codes_and_one_json_document(
+    verb: str,
+    events: list[Event],
+    code: int,
+    prepared: running.Prepared,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    replay(monkeypatch, events)
+    assert app.main([verb, "tilleuls", "--json"]) == code
+    document = json.loads(capsys.readouterr().out)
+    assert document["exit_code"] == code
+    assert set(document["hosts"]) == {"accueil", "serveur"}
+
+
+def test_a_plan_is_told_role_by_role(
+    prepared: running.Prepared, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = replay(monkeypatch, OK)
+    assert app.main(["plan", "tilleuls"]) == 0
+    out = capsys.readouterr().out
+    assert "Pare-feu : 1 changement\n" in out
+    assert "~ file /etc/nftables.conf" in out
+    assert "antiseche deploy tilleuls" in out
+    assert engine.specs[0].check
+
+
+def test_deploy_check_changes_nothing(prepared: running.Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = replay(monkeypatch, OK)
+    assert app.main(["deploy", "tilleuls", "--check", "--yes"]) == 0
+    assert [spec.check for spec in engine.specs] == [True]
+
+
+def test_unreachable_is_explained(
+    prepared: running.Prepared, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replay(monkeypatch, DOWN)
+    assert app.main(["deploy", "tilleuls"]) == 4
+    assert "serveur : injoignable : éteinte, ou hors du réseau" in capsys.readouterr().err
+
+
+def test_an_interruption_tells_the_state_and_what_to_do(
+    prepared: running.Prepared, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replay(monkeypatch, [Event("task_start", host="accueil", role="firewall", task="Write")], rc=99, interrupted=True)
+    assert app.main(["deploy", "tilleuls", "--limit", "accueil"]) == 130
+    err = capsys.readouterr().err
+    assert "accueil : rôles terminés : - ; en cours : Pare-feu" in err
+    assert "serveur : pas commencée" in err
+    assert "antiseche deploy tilleuls --limit accueil" in err
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"), [("oui", True), ("O", True), ("y", True), ("yes", True), ("", False), ("non", False), ("n", False)]
+)
+def test_answers_to_a_question(typed: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("click.prompt", lambda *_args, **_kwargs: typed)
+    assert confirm.confirm("?", yes=False) is expected
+
+
+def test_json_is_not_consent(
+    prepared: running.Prepared, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = replay(monkeypatch, OK)
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("click.prompt", lambda *_args, **_kwargs: "non")
+    assert app.main(["deploy", "tilleuls", "--json"]) == 0
+    assert engine.specs == []
+    assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_redraws_one_line_per_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    screen = Terminal()
+    shown = progress.Progress({"firewall": "Pare-feu"}, ["accueil", "serveur"], stream=screen)
+    shown.update(Event("task_start", host="accueil", role="firewall", task="Write"))
+    for event in DOWN:
+        shown.update(event)
+    shown.close()
+    text = screen.getvalue()
+    assert "Pare-feu" in text
+    assert "\x1b[2A" in text
+    assert "injoignable" in text.split("\x1b[2A")[-1]
+
+
+def test_plain_lines_hold_no_escape(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    screen = Terminal()
+    shown = progress.Progress({"firewall": "Pare-feu"}, ["accueil"], stream=screen)
+    shown.update(Event("task_start", host="accueil", role="firewall", task="Write"))
+    shown.update(Event("task_start", host="accueil", role="firewall", task="Reload"))
+    for event in FAILED:
+        shown.update(event)
+    assert screen.getvalue().splitlines() == ["accueil : Pare-feu", "accueil : échec de « Write »", "serveur : injoignable"]
+
+
+def test_the_table_has_one_line_per_host() -> None:
+    lines = run_report.table(summarize(DOWN), check=False).splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["accueil", "serveur"]
+    assert run_report.table(RunSummary(), check=True)
+
+
+@pytest.mark.parametrize(
+    ("message", "word"),
+    [
+        ("Host key verification failed.", "clé d'hôte"),
+        ("Permission denied (publickey)", "refuse la clé"),
+        ("Connection refused", "port SSH"),
+        ("Connection timed out", "éteinte"),
+        ("something else", "something else"),
+    ],
+)
+def test_reasons(message: str, word: str) -> None:
+    assert word in run_report.unreachable_reason(message)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["plan"], ["deploy", "nulle-part"], ["plan", "nulle-part", "--limit"], ["deploy", "x", "--nonsense"]]
+)
+def test_wrong_command_lines(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
