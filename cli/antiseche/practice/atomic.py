@@ -2,18 +2,72 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
 
+from antiseche.errors import AnswersError, AntisecheError
+from antiseche.i18n import N_, _
 from antiseche.practice.staging import sync_directory
+
+_FULL = N_("{path} : disque plein, rien n'a été écrit. Libérez de la place puis relancez.")
+_NO_FOLDER = N_("{path} : le dossier n'existe pas. Créez-le puis relancez.")
+# What the person at the keyboard can put right by choosing another place or other rights.
+_CORRECTABLE = {
+    errno.EACCES: N_("{path} : écriture refusée. Vérifiez les droits du dossier."),
+    errno.EPERM: N_("{path} : écriture refusée. Vérifiez les droits du dossier."),
+    errno.EROFS: N_("{path} : ce disque est en lecture seule. Choisissez un autre dossier."),
+    errno.ENOENT: _NO_FOLDER,
+    errno.ENOTDIR: _NO_FOLDER,
+    errno.ENAMETOOLONG: N_("{path} : nom trop long. Choisissez un nom plus court."),
+    errno.EISDIR: N_("{path} : c'est un dossier, pas un fichier."),
+    errno.EEXIST: N_("{path} : ce nom est déjà celui d'un fichier."),
+}
 
 
 def write_text(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write beside the file, flush, then rename over it."""
+    """Write beside the file, flush, then rename over it.
+
+    Raises:
+        AnswersError: the place cannot be written; another place or other rights would do.
+        AntisecheError: the disk is full or failing.
+    """
+    try:
+        _replace(path, text, mode)
+    except OSError as error:
+        raise explained(error, path) from None
+
+
+def make_folder(path: Path, mode: int = 0o700) -> None:
+    """Create a folder and its parents where they are missing.
+
+    Raises:
+        AnswersError: the place cannot be written.
+        AntisecheError: the disk is full or failing.
+    """
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise explained(error, path) from None
+
+
+def explained(error: OSError, path: Path) -> AntisecheError:
+    """Return what the system refused as one sentence."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return AntisecheError(_(_FULL).format(path=path))
+    sentence = _CORRECTABLE.get(error.errno or 0)
+    if sentence is not None:
+        return AnswersError(_(sentence).format(path=path))
+    return AntisecheError(
+        _("{path} : écriture impossible ({reason}), rien n'a été changé.").format(path=path, reason=error.strerror or error)
+    )
+
+
+def _replace(path: Path, text: str, mode: int) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
             os.fchmod(stream.fileno(), mode)
             stream.write(text)
             stream.flush()

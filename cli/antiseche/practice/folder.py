@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,25 @@ class PracticeFolder:
 def practices_dir() -> Path:
     """Folder where practices are looked up by name: ``ANTISECHE_PRACTICES``, else ``./inventories``."""
     return Path(os.environ.get("ANTISECHE_PRACTICES") or "inventories")
+
+
+def new_folder(name: str) -> PracticeFolder:
+    """Return the folder of a practice that may not exist yet.
+
+    Raises:
+        AnswersError: the name cannot be that of a practice.
+    """
+    root = Path(name) if os.sep in name or name in (".", "..") else practices_dir() / name
+    root = root.absolute()
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", root.name):
+        raise AnswersError(
+            _(
+                "« {name} » ne peut pas nommer un cabinet : minuscules sans accent, chiffres et tirets, une lettre d'abord."
+            ).format(name=root.name or name)
+        )
+    if root.exists() and not root.is_dir():
+        raise AnswersError(_("{path} est un fichier : choisissez un autre nom.").format(path=root))
+    return PracticeFolder(root)
 
 
 def find_practice(name: str) -> PracticeFolder:

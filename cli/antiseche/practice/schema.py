@@ -11,7 +11,7 @@ import datetime as dt
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.networks import IPvAnyAddress, IPvAnyNetwork
 
 from antiseche.i18n import N_
@@ -25,7 +25,12 @@ def _oui_non(value: object) -> object:
     return {"oui": True, "non": False}.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
-YesNo = Annotated[bool, BeforeValidator(_oui_non)]
+# An editor follows the schema to the letter: it must know the French words too.
+YesNo = Annotated[
+    bool,
+    BeforeValidator(_oui_non),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": ["oui", "non"]}]}),
+]
 
 Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 Login = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
@@ -302,25 +307,27 @@ class Choices(Answers):
 class PaperAnswer(Answers):
     """What the practice declares about an organisational control."""
 
-    control: Annotated[str, Field(pattern=r"^[A-Z]{2,5}-[0-9]{2}$")]
-    answer: Literal["yes", "partly", "no", "unknown"]
-    on: dt.date
-    by: Text
-    proof: Text | None = None
-    expires: dt.date | None = None
+    control: Annotated[str, Field(pattern=r"^[A-Z]{2,5}-[0-9]{2}$")] = Field(title=N_("Contrôle"))
+    answer: Literal["yes", "partly", "no", "unknown"] = Field(title=N_("Réponse"))
+    on: dt.date = Field(title=N_("Déclaré le"))
+    by: Text = Field(title=N_("Déclaré par"))
+    proof: Text | None = Field(None, title=N_("Preuve"), description=N_("Un document daté, et où il se trouve."))
+    expires: dt.date | None = Field(None, title=N_("Valable jusqu'au"))
 
 
 class Waiver(Answers):
     """An accepted deviation: reason, compensating measure, acceptance and end."""
 
-    id: Annotated[str, Field(pattern=r"^D-[0-9]{3}$")]
-    control: Annotated[str, Field(pattern=r"^[A-Z]{2,5}-[0-9]{2}$")]
-    hosts: list[HostName] = Field(default_factory=list)
-    reason: Text
-    compensating: Text | None = None
-    accepted_by: Text
-    accepted_on: dt.date
-    expires_on: dt.date
+    id: Annotated[str, Field(pattern=r"^D-[0-9]{3}$")] = Field(
+        title=N_("Numéro de la dérogation"), description=N_("« D- » et trois chiffres ; un numéro ne sert qu'une fois.")
+    )
+    control: Annotated[str, Field(pattern=r"^[A-Z]{2,5}-[0-9]{2}$")] = Field(title=N_("Contrôle"))
+    hosts: list[HostName] = Field(default_factory=list, title=N_("Machines concernées"), description=N_("Vide : toutes."))
+    reason: Text = Field(title=N_("Motif"))
+    compensating: Text | None = Field(None, title=N_("Mesure compensatoire"))
+    accepted_by: Text = Field(title=N_("Acceptée par"), description=N_("Le médecin responsable, pas le prestataire."))
+    accepted_on: dt.date = Field(title=N_("Acceptée le"))
+    expires_on: dt.date = Field(title=N_("Finit le"), description=N_("Douze mois au plus, puis elle se renouvelle."))
 
 
 class Practice(Answers):
