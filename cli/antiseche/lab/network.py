@@ -13,8 +13,9 @@ from antiseche.i18n import _
 from antiseche.lab.model import LabError, LabState
 
 _POOL = "10.213.{index}.0/24"
-_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
-_FORWARD_BEFORE = ".ip_forward"
+# What labs need of this machine's kernel, at least; its own value comes back with the last lab. Every
+# systemd takes several inotify instances and all belong to root: the usual 128 stop at a dozen machines.
+_KERNEL = {Path("/proc/sys/net/ipv4/ip_forward"): 1, Path("/proc/sys/fs/inotify/max_user_instances"): 4096}
 _RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 
 
@@ -92,7 +93,7 @@ def raise_network(lab: LabState, root: Path) -> None:
     run("ip", "address", "replace", f"{gateway(lab.subnet)}/{prefix}", "dev", bridge)
     run("ip", "link", "set", bridge, "up")
     run("nft", "-f", "-", stdin=_rules(lab))
-    _forward(root)
+    _raise_kernel_limits(root)
 
 
 def _rules(lab: LabState) -> str:
@@ -120,11 +121,12 @@ table inet {lab.table} {{
 """
 
 
-def _forward(root: Path) -> None:
-    before = _FORWARD.read_text(encoding="ascii").strip()
-    if before != "1":
-        (root / _FORWARD_BEFORE).write_text(before, encoding="ascii")
-        _FORWARD.write_text("1", encoding="ascii")
+def _raise_kernel_limits(root: Path) -> None:
+    for setting, wanted in _KERNEL.items():
+        before = setting.read_text(encoding="ascii").strip()
+        if int(before) < wanted:
+            (root / f".{setting.name}").write_text(before, encoding="ascii")
+            setting.write_text(str(wanted), encoding="ascii")
 
 
 def drop_network(lab: LabState) -> None:
@@ -135,11 +137,12 @@ def drop_network(lab: LabState) -> None:
 
 
 def restore_forwarding(root: Path) -> None:
-    """Give this machine its own setting back; called when no lab is left."""
-    saved = root / _FORWARD_BEFORE
-    if saved.is_file():
-        _FORWARD.write_text(saved.read_text(encoding="ascii"), encoding="ascii")
-        saved.unlink()
+    """Give this machine its own settings back; called when no lab is left."""
+    for setting in _KERNEL:
+        saved = root / f".{setting.name}"
+        if saved.is_file():
+            setting.write_text(saved.read_text(encoding="ascii"), encoding="ascii")
+            saved.unlink()
 
 
 def set_link(name: str, *, up: bool) -> None:
