@@ -18,11 +18,12 @@ from antiseche.i18n import _, n_
 @json_option
 def command(practice: str | None, schema: bool, as_json: bool) -> int:
     """Check the answers of a practice, or one answers file."""
+    from antiseche.practice.gaps import gaps
+    from antiseche.practice.json_schema import json_schema
     from antiseche.practice.load import AnswersFileError, load_answers
-    from antiseche.practice.schema_export import schema_text
 
     if schema:
-        click.echo(schema_text(), nl=False)
+        click.echo(json.dumps(json_schema(), ensure_ascii=False, indent=2))
         return int(ExitCode.OK)
     if practice is None:
         raise AnswersError(_("Nommez un cabinet, ou donnez un fichier de réponses."))
@@ -35,9 +36,11 @@ def command(practice: str | None, schema: bool, as_json: bool) -> int:
         problems = [problem.as_json() for problem in error.problems]
         click.echo(json.dumps({"ok": False, "problems": problems}, ensure_ascii=False, indent=1))
         return int(error.exit_code)
-    gaps = _gaps(answers.model_dump(), "")
+    unknown = gaps(answers)
     if as_json:
-        click.echo(json.dumps({"ok": True, "problems": [], "gaps": gaps}, ensure_ascii=False, indent=1))
+        click.echo(
+            json.dumps({"ok": True, "problems": [], "gaps": [gap._asdict() for gap in unknown]}, ensure_ascii=False, indent=1)
+        )
         return int(ExitCode.OK)
     click.echo(
         _("Réponses correctes : {people}, {hosts}.").format(
@@ -45,8 +48,8 @@ def command(practice: str | None, schema: bool, as_json: bool) -> int:
             hosts=n_("{n} machine", "{n} machines", len(answers.hosts)).format(n=len(answers.hosts)),
         )
     )
-    if gaps:
-        click.echo(_("Encore sans réponse : {gaps}.").format(gaps=", ".join(gaps)))
+    for gap in unknown:
+        click.echo(_("Encore sans réponse : {path} ({title})").format(path=gap.path, title=gap.title))
     click.echo(_("Ensuite : {command}").format(command=f"antiseche inventory {practice}"))
     return int(ExitCode.OK)
 
@@ -56,16 +59,3 @@ def _answers_path(practice: str) -> Path:
 
     path = Path(practice)
     return path if path.suffix in (".yml", ".yaml") or path.is_file() else find_practice(practice).answers_file
-
-
-# Left open on purpose by most answers: their absence is not a gap in what the practice must know.
-_OPTIONAL = ("note", "until", "hds", "proof", "expires", "compensating", "reboot_time")
-
-
-def _gaps(value: object, path: str) -> list[str]:
-    """Return the answers that are not known yet."""
-    if isinstance(value, dict):
-        return [gap for key, inner in value.items() if key not in _OPTIONAL for gap in _gaps(inner, f"{path}.{key}".lstrip("."))]
-    if isinstance(value, list):
-        return [gap for index, inner in enumerate(value) for gap in _gaps(inner, f"{path}[{index + 1}]")]
-    return [path] if value is None else []
