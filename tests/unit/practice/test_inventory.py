@@ -14,14 +14,13 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inventory_samples import KEY, PASSWORD, SAMPLE, folder_in, password, sample
 
 from antiseche.errors import AnswersError, AntisecheError
 from antiseche.practice import inventory, staging
 from antiseche.practice.folder import PracticeFolder
 from antiseche.practice.inventory_yaml import to_yaml
 from antiseche.practice.secrets import Vault, VaultError, passwords_in
-
-from inventory_samples import KEY, PASSWORD, SAMPLE, folder_in, password, sample
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=30).filter(
     lambda t: t.strip() and not any(mark in t for mark in ("{{", "{%", "{#"))
@@ -127,7 +126,7 @@ def test_a_host_that_goes_leaves_its_secrets_and_finds_them_again(built: Practic
 def test_a_second_vault_password_is_refused(built: PracticeFolder) -> None:
     before = tree(built.root)
     host = {"name": "nouveau", "address": "192.168.1.20", "users": ["lucie"]}
-    with pytest.raises(VaultError, match="vault.yml"):
+    with pytest.raises(VaultError, match=r"vault\.yml"):
         inventory.build(built, sample(hosts=[*SAMPLE["hosts"], host]), lambda _create: b"another password")
     assert tree(built.root) == before
 
@@ -232,8 +231,10 @@ def test_ansible_reads_it_alone(tmp_path: Path) -> None:
     assert accueil["remote_access_public_keys"] == [KEY]
     assert set(data["linux"]["hosts"]) == {"accueil", "cabinet1", "serveur"}
     debug = subprocess.run(
-        ["ansible", "-i", str(folder.hosts_file), "accueil", "-c", "local", "-m", "ansible.builtin.debug"]
-        + ["-a", "var=ansible_ssh_common_args", "--vault-password-file", str(secret), "-e", "ansible_become=false"],
+        [
+            *("ansible", "-i", str(folder.hosts_file), "accueil", "-c", "local", "-m", "ansible.builtin.debug"),
+            *("-a", "var=ansible_ssh_common_args", "--vault-password-file", str(secret), "-e", "ansible_become=false"),
+        ],
         capture_output=True,
         text=True,
         check=True,
