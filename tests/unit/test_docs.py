@@ -57,6 +57,8 @@ def problem(words: list[str]) -> str | None:
         if named not in known:
             return f"no such command: {named}"
         allowed = options(known[named])
+        if named == "rehearse":  # the verb rehearsed brings its own options
+            allowed |= {name for verb in rest if verb in known for name in options(known[verb])}
     wrong = [word for word in rest if word.startswith("--") and word.partition("=")[0] not in allowed]
     return f"no such option: {wrong}" if wrong else None
 
