@@ -55,10 +55,7 @@ def select(code: str) -> None:
     # Click asks gettext's process-wide default domain, which reads LANGUAGE at each call.
     os.environ["LANGUAGE"] = _language
     gettext.bindtextdomain("messages", str(LOCALE_DIR))
-    if _language == "fr":
-        _current = _French()
-    else:
-        _current = gettext.translation("antiseche", LOCALE_DIR, [_language], fallback=True)
+    _current = _French() if _language == "fr" else gettext.translation("antiseche", LOCALE_DIR, [_language], fallback=True)
 
 
 def _(message: str) -> str:

@@ -49,7 +49,8 @@ DAILY_LOCK = Path("/var/lib/apt/daily_lock")  # apt's own timers hold it while t
 LOCK_SECONDS = 300
 RUN_SECONDS = 3600
 ENVIRONMENT = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-FORMAT = "$(SITE)|$(REPO_URI)|$(ORIGIN)|$(LABEL)|$(CODENAME)"
+FORMAT = "$(SITE)|$(REPO_URI)|$(RELEASE)|$(ORIGIN)|$(LABEL)|$(CODENAME)"
+CONFIGURED = "$(SITE)|$(REPO_URI)|$(RELEASE)"
 
 
 class UpdateError(RuntimeError):
@@ -78,14 +79,22 @@ def overdue(stamps: list[float | None], now: float, max_age_days: int) -> bool:
     return any(stamp is None or stamp > now + 3600 or now - stamp > max_age_days * 86400 for stamp in stamps)
 
 
-def foreign_sources(listing: str, codename: str, origins: list[str]) -> list[str]:
-    """Return the sources that are neither Debian's for this release nor declared."""
-    found = set()
-    for line in listing.splitlines():
-        site, uri, origin, label, source_codename = (line.split("|") + [""] * 5)[:5]
+def foreign_sources(read: str, configured: str, codename: str, origins: list[str]) -> list[str]:
+    """Return the sources that are neither Debian's for this release nor declared.
+
+    What apt has never read has no origin yet; on a machine that has read nothing at all, that tells nothing.
+    """
+    found, known = set(), set()
+    for line in read.splitlines():
+        site, uri, suite, origin, label, source_codename = (line.split("|") + [""] * 6)[:6]
+        known.add((uri, suite))
         ours = origin == "Debian" and (source_codename == codename or source_codename.startswith(f"{codename}-"))
         if not ours and not {origin, label, site} & set(origins):
-            found.add(f"{origin or site or '?'} ({uri})")
+            found.add(f"{origin or '?'} ({uri} {suite})")
+    for line in configured.splitlines() if known else []:
+        site, uri, suite = (line.split("|") + [""] * 3)[:3]
+        if (uri, suite) not in known and site not in origins:
+            found.add(f"? ({uri} {suite})")
     return sorted(found)
 
 
@@ -148,7 +157,8 @@ def main() -> None:
             for verb, names in (("hold", hold), ("unhold", release)):
                 if names:
                     run("apt-mark", verb, *names)
-        listing = run("apt-get", "indextargets", "--format", FORMAT, "Created-By: Packages")
+        read = run("apt-get", "indextargets", "--format", FORMAT, "Created-By: Packages")
+        configured = run("apt-get", "indextargets", "--no-release-info", "--format", CONFIGURED, "Created-By: Packages")
     except UpdateError as error:
         module.fail_json(msg=str(error))
     if overdue(stamp_times(), time.time(), asked["max_age_days"]):
@@ -158,7 +168,7 @@ def main() -> None:
             changes.append("updates security: applied")
         except UpdateError as error:
             late = str(error)
-    foreign = foreign_sources(listing, codename(), asked["origins"])
+    foreign = foreign_sources(read, configured, codename(), asked["origins"])
     module.exit_json(changed=bool(changes), changes=changes, foreign=foreign, late=late)
 
 

@@ -10,7 +10,9 @@ from antiseche.i18n import _
 
 practice_argument = click.argument("practice", metavar=_("CABINET"))
 json_option = click.option("--json", "as_json", is_flag=True, help=_("Sortie lisible par un programme."))
-limit_option = click.option("--limit", "limit", multiple=True, metavar=_("MACHINE"), help=_("Seulement cette machine (répétable)."))
+limit_option = click.option(
+    "--limit", "limit", multiple=True, metavar=_("MACHINE"), help=_("Seulement cette machine (répétable).")
+)
 role_option = click.option("--role", "roles", multiple=True, metavar=_("ROLE"), help=_("Seulement ce rôle (répétable)."))
 yes_option = click.option("--yes", is_flag=True, help=_("Ne rien demander."))
 vault_option = click.option(

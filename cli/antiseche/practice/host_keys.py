@@ -51,9 +51,7 @@ def normalise(key_line: str) -> str:
         if raw.startswith(_RAW_PREFIX) and len(raw) == _RAW_LENGTH:
             return f"{KEY_TYPE} {parts[1]}"
     raise AnswersError(
-        _(
-            "Clé d'hôte illisible : donnez la ligne « ssh-ed25519 AAAA… » ou l'empreinte « SHA256:… » affichée par le script."
-        )
+        _("Clé d'hôte illisible : donnez la ligne « ssh-ed25519 AAAA… » ou l'empreinte « SHA256:… » affichée par le script.")
     )
 
 
@@ -154,9 +152,9 @@ def verify_offered(address: str, expected_fingerprint: str) -> str:
     key = offered_key(address)
     if fingerprint(key) != expected_fingerprint.rstrip("="):
         raise HostKeyMismatchError(
-            _(
-                "{address} présente {offered}, et non {expected} : rien n'est épinglé. Relisez l'écran de la machine."
-            ).format(address=address, offered=fingerprint(key), expected=expected_fingerprint)
+            _("{address} présente {offered}, et non {expected} : rien n'est épinglé. Relisez l'écran de la machine.").format(
+                address=address, offered=fingerprint(key), expected=expected_fingerprint
+            )
         )
     return key
 

@@ -1,7 +1,8 @@
 """pytest plugin: gives the checks their ``host`` and ``expected``, and writes what came out.
 
 Molecule and ``antiseche verify`` run the same checks through it. Options: ``--antiseche-targets`` (JSON list of
-targets) and ``--antiseche-output`` (folder for ``outcomes.jsonl`` and ``observations.jsonl``).
+targets), ``--antiseche-roles`` (the folder whose controls are checked) and ``--antiseche-output`` (folder for
+``outcomes.jsonl`` and ``observations.jsonl``).
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ _NO_OBSERVATION = "le contrôle n'a rien observé"
 class Recorder:
     """Connections, and the two files that a pass writes."""
 
-    def __init__(self, targets: list[Target], output: Path) -> None:
+    def __init__(self, targets: list[Target], roles: Path, output: Path) -> None:
         self.targets = {target.name: target for target in targets}
         self.connections = {target.name: Connection(target) for target in targets}
-        self.catalogue: Catalogue = load_catalogue()
+        self.catalogue: Catalogue = load_catalogue(roles)
         self._outcomes = self._open(output / "outcomes.jsonl")
         self._observations = self._open(output / "observations.jsonl")
         self._written: set[str] = set()
@@ -89,8 +90,9 @@ _RECORDER = pytest.StashKey[Recorder]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the two options."""
+    """Declare the options."""
     parser.addoption("--antiseche-targets", required=True, type=Path)
+    parser.addoption("--antiseche-roles", required=True, type=Path)
     parser.addoption("--antiseche-output", required=True, type=Path)
 
 
@@ -98,8 +100,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the targets."""
     i18n.select(i18n.requested_language([], os.environ))
     config.addinivalue_line("markers", "control(id): the control that this check observes")
-    entries = json.loads(config.getoption("--antiseche-targets").read_text(encoding="utf-8"))
-    config.stash[_RECORDER] = Recorder([Target(**entry) for entry in entries], config.getoption("--antiseche-output"))
+    targets = [Target(**entry) for entry in json.loads(config.getoption("--antiseche-targets").read_text(encoding="utf-8"))]
+    config.stash[_RECORDER] = Recorder(targets, config.getoption("--antiseche-roles"), config.getoption("--antiseche-output"))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

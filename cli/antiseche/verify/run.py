@@ -113,7 +113,8 @@ class _Worker:
         command = [
             sys.executable, "-m", "pytest", "-q", "-p", "antiseche.verify.plugin", "-p", "no:cacheprovider", "--assert=plain",
             "--import-mode=importlib", "--no-header", "--tb=short", "--rootdir", str(folder), "-c", os.devnull,
-            "--antiseche-targets", str(targets_file), "--antiseche-output", str(folder), *map(str, paths),
+            "--antiseche-targets", str(targets_file), "--antiseche-output", str(folder),
+            "--antiseche-roles", str(kit.roles_dir()), *map(str, paths),
         ]  # fmt: skip
         environment = {
             **os.environ,
@@ -158,8 +159,9 @@ class _Worker:
         self._log.flush()
         text = (self.folder / "pytest.log").read_text(encoding="utf-8", errors="replace")
         lines = [line for line in text.splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith(("E ", "ERROR", "INTERNALERROR"))]
-        return (errors or lines or [_("aucune trace")])[-1][:300]
+        said = [line.removeprefix("E ").strip() for line in lines if line.startswith("E ")]
+        errors = [line for line in lines if line.startswith(("ERROR", "INTERNALERROR"))]
+        return (said or errors or lines or [_("aucune trace")])[-1][:300]
 
 
 def _collect(workers: list[_Worker], result: Verification, on_outcome: OnOutcome | None) -> None:

@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 import pytest
+
 from antiseche.verify.checks import not_applicable
 
 NO_LOGIN = ("/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false", "/bin/sync")

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+
 from antiseche.verify.checks import not_applicable
 
 PROFILES = {

@@ -20,7 +20,10 @@ END_OF_SUPPORT = {"12": "2028-06-30", "13": "2030-06-30"}
 TIMERS = ("apt-daily.timer", "apt-daily-upgrade.timer")
 SERVICES = ("apt-daily.service", "apt-daily-upgrade.service")
 STAMPS = "/var/lib/apt/periodic"
-TARGETS = "apt-get indextargets --format '$(SITE)|$(REPO_URI)|$(ORIGIN)|$(LABEL)|$(CODENAME)|$(TRUSTED)' 'Created-By: Packages'"
+FIELDS = "$(SITE)|$(REPO_URI)|$(RELEASE)|$(ORIGIN)|$(LABEL)|$(CODENAME)|$(TRUSTED)"
+TARGETS = f"apt-get indextargets --format '{FIELDS}' 'Created-By: Packages'"
+# The same without asking what each source says of itself: those that apt has never read are listed too.
+CONFIGURED = "apt-get indextargets --no-release-info --format '$(SITE)|$(REPO_URI)|$(RELEASE)' 'Created-By: Packages'"
 # Options of a source that make apt accept what nobody signed.
 UNSIGNED = "grep -rhiE '^[^#]*(trusted|allow-insecure)[:=] *yes' /etc/apt/sources.list /etc/apt/sources.list.d"
 DAY = 86400
@@ -127,14 +130,18 @@ def test_no_security_fix_left_behind(host: Any) -> None:
 def test_sources_are_agreed(host: Any, expected: dict[str, Any]) -> None:
     release = os_release(host).get("VERSION_CODENAME", "")
     agreed = set(expected["updates_third_party_origins"])
-    rows = [line.split("|") for line in host.check_output(TARGETS).splitlines() if line.count("|") == 5]
-    assert rows, "Aucune source de paquets n'est déclarée."
-    foreign = set()
-    for site, uri, origin, label, codename, trusted in rows:
+    rows = [line.split("|") for line in host.check_output(TARGETS).splitlines() if line.count("|") == 6]
+    assert rows, "Aucune source de paquets n'a été lue."
+    foreign, known = set(), set()
+    for site, uri, suite, origin, label, codename, trusted in rows:
         assert trusted != "no", f"Le dépôt {uri} n'a pas de signature valable."
+        known.add((uri, suite))
         debian = origin == "Debian" and (codename == release or codename.startswith(f"{release}-"))
         if not debian and not agreed & {origin, label, site}:
-            foreign.add(f"{origin or site} ({uri})")
+            foreign.add(f"{origin or site} ({uri} {suite})")
+    for site, uri, suite in (line.split("|") for line in host.check_output(CONFIGURED).splitlines() if line.count("|") == 2):
+        if (uri, suite) not in known and site not in agreed:
+            foreign.add(f"{uri} {suite}")
     assert not foreign, f"Dépôts non convenus : {', '.join(sorted(foreign))}."
     forced = host.run(UNSIGNED).stdout.splitlines()
     assert not forced, f"Signature non exigée : {', '.join(line.strip() for line in forced)}."

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from module_process import run_module
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
@@ -26,7 +25,7 @@ def files(*entries: dict[str, Any], check: bool = False, **others: Any) -> dict[
 
 def tree(root: Path) -> dict[str, tuple[int, bytes]]:
     return {
-        str(p.relative_to(root)): (p.lstat().st_mode, os.readlink(p).encode() if p.is_symlink() else p.read_bytes())
+        str(p.relative_to(root)): (p.lstat().st_mode, os.fsencode(p.readlink()) if p.is_symlink() else p.read_bytes())
         for p in sorted(root.rglob("*"))
         if p.is_symlink() or p.is_file()
     }
