@@ -278,7 +278,7 @@ def _asked(here: Path_, inside: Any, values: Any) -> bool:
     if key == "people.until":
         return inside.get("function") in ("locum", "other")
     if key in ("hosts.laptop", "hosts.card_reader"):
-        return inside.get("kind") != "server"
+        return bool(inside.get("kind") != "server")
     if key == "suppliers.hds":
         return inside.get("role") in ("hosting", "backup")
     if key == "shares" and not here[1:]:

@@ -229,7 +229,7 @@ def _within(observed: Any, element: Any) -> bool:
     if isinstance(element, dict) and "elem" in element:
         element = element["elem"].get("val", element)
     if isinstance(observed, _AnyInterface):
-        return element != "lo"
+        return bool(element != "lo")
     if isinstance(observed, ipaddress.IPv4Address | ipaddress.IPv6Address):
         if isinstance(element, dict) and "prefix" in element:
             return observed in network(f"{element['prefix']['addr']}/{element['prefix']['len']}")
