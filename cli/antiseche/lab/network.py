@@ -114,7 +114,7 @@ table inet {lab.table} {{
   chain input {{
     type filter hook input priority filter
     iifname "{lab.bridge}" ct state {{ established, related }} accept
-    iifname "{lab.bridge}" meta l4proto {{ icmp, ipv6-icmp }} accept
+    iifname "{lab.bridge}" meta l4proto {{ 1, 58 }} accept comment "ICMP; by number, for a machine without /etc/protocols"
     iifname "{lab.bridge}" drop
   }}
 }}
