@@ -1,246 +1,295 @@
 """What a running nftables ruleset lets through, worked out from what the kernel lists.
 
 Checks ask here what gets in, whatever rule says so and whoever wrote it. Ports and addresses that no rule
-distinguishes are decided alike, so trying one of each class (and its neighbours) decides all of them. A statement
-that is not understood counts against the ruleset: it may accept, and it is not trusted to drop.
+distinguishes are decided alike, so trying one of each class (and its neighbours) decides all of them. What is not
+understood, or depends on what cannot be known, may go either way: a way in counts as open as soon as it may be.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import ipaddress
+import itertools
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from antiseche.verify.packets import (
+    EPHEMERAL_PORT,
+    PROTOCOLS,
+    Address,
+    Network,
+    Packet,
+    Shown,
+    bare,
+    compare,
+    either,
+    is_protocol,
+    network,
+    observed,
+)
 
 OUTSIDE = ("203.0.113.77", "2001:db8:ffff::77")
-ORDINARY_PORT, EPHEMERAL_PORT = 47809, 40001
-NOT_VERDICTS = {"counter", "log", "comment"}
+ORDINARY_PORT, ORDINARY_PROTOCOL = 47809, "253"
+_COMMON_PORTS = frozenset({22, 23, 80, 135, 139, 445, 3389, 5900})
+# What keeps a network alive is no way in.
+_NETWORK_PROTOCOLS = frozenset({"icmp", "icmpv6", "ipv6-icmp", "igmp", "1", "2", "58"})
+# What a rule may do with a packet. NEXT: the rule decides nothing, the next one is asked; END: so does the chain.
+ACCEPT, DROP, NEXT, END, _GO = "accept", "drop", "next", "end", "go"
+_ANYTHING = frozenset({ACCEPT, DROP, NEXT, _GO})
+_STATEMENTS: dict[str, frozenset[str]] = {
+    ACCEPT: frozenset({ACCEPT}), DROP: frozenset({DROP}), "return": frozenset({END}),
+    # True for some packets only, by rate or volume.
+    "limit": frozenset({_GO, NEXT}), "quota": frozenset({_GO, NEXT}), "ct count": frozenset({_GO, NEXT}),
+    # Adding to a set ends the rule when the set is full.
+    "set": frozenset({_GO, NEXT}), "map": frozenset({_GO, NEXT}),
+    **dict.fromkeys(("counter", "log", "comment", "continue", "mangle", "notrack", "ct helper", "last"), frozenset({_GO})),
+}  # fmt: skip
+_MATCHED: dict[bool | None, frozenset[str]] = {
+    True: frozenset({_GO}), False: frozenset({NEXT}), None: frozenset({_GO, NEXT})
+}  # fmt: skip
+_MAX_DEPTH = 16  # as the kernel's
 
-
-@dataclass(frozen=True)
-class Packet:
-    """The first packet of a new connection, seen from one chain hook."""
-
-    protocol: str
-    port: int
-    source: Address
-    destination: Address
-    source_port: int = EPHEMERAL_PORT
-
-    @property
-    def family(self) -> str:
-        """Return nftables' word for the address family."""
-        return "ip" if self.source.version == 4 else "ip6"
-
-
-@functools.lru_cache(4096)
-def network(text: str) -> Network:
-    """Return an address or network as a network."""
-    return ipaddress.ip_network(text, strict=False)
+Item = dict[str, Any]
 
 
 class Ruleset:
-    """The output of ``nft -j list ruleset``."""
+    """The output of ``nft -j list ruleset``.
+
+    Raises:
+        ValueError, KeyError: this is not such an output.
+    """
 
     def __init__(self, listing: str) -> None:
-        items = json.loads(listing)["nftables"] if listing.strip() else []
-        self.chains = [item["chain"] for item in items if "chain" in item]
+        self.listing = listing
+        items: list[Item] = json.loads(listing)["nftables"] if listing.strip() else []
+        # The chains of a dormant table are listed, and do nothing. "owner" and "persist" change nothing.
+        asleep = {
+            (table["family"], table["name"])
+            for item in items
+            if (table := item.get("table")) and set(_words(table.get("flags"))) - {"owner", "persist"}
+        }
+        self.chains = [c for item in items if (c := item.get("chain")) and (c["family"], c["table"]) not in asleep]
         self.rules = [item["rule"] for item in items if "rule" in item]
-        self._by_chain: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        self._by_chain: dict[tuple[str, str, str], list[Item]] = {}
         for rule in self.rules:
             self._by_chain.setdefault((rule["family"], rule["table"], rule["chain"]), []).append(rule)
-        self.sets = {
-            (s["family"], s["table"], s["name"]): s.get("elem", []) for i in items for k, s in i.items() if k in {"set", "map"}
+        self.sets: dict[tuple[str, str, str], Item] = {
+            (s["family"], s["table"], s["name"]): s for item in items for kind, s in item.items() if kind in ("set", "map")
         }
+        self._changing = self._changing_sets()
+        self._rewritten = self._rewritten_fields()
+        self._untracks = any("notrack" in statement for statement in self._statements())
+        self._known: dict[tuple[int, Any], bool | None] = {}
 
-    def base_chains(self, hook: str) -> list[dict[str, Any]]:
+    def base_chains(self, hook: str) -> list[Item]:
         """Return the filter chains of a hook, in the order in which the kernel asks them."""
         return sorted(
             (c for c in self.chains if c.get("hook") == hook and c.get("type") == "filter"), key=lambda c: c.get("prio", 0)
         )
 
-    def rules_of(self, chain: dict[str, Any], name: str = "") -> list[dict[str, Any]]:
+    def rules_of(self, chain: Item, name: str = "") -> list[Item]:
         """Return the rules of a chain, or of another chain of its table."""
         return self._by_chain.get((chain["family"], chain["table"], name or chain["name"]), [])
 
     def accepts(self, hook: str, packet: Packet, doubt: bool = True) -> bool:
-        """Say whether every chain of a hook accepts; ``doubt`` is what an unknown statement may do at worst: accept."""
+        """Say whether every chain of a hook accepts: with ``doubt`` whether it may, without whether it surely does."""
+        packets = [packet, replace(packet, state="untracked")] if self._untracks and packet.state == "new" else [packet]
+        return (any if doubt else all)(self._accepts(hook, one, doubt) for one in packets)
+
+    def _accepts(self, hook: str, packet: Packet, doubt: bool) -> bool:
         for chain in self.base_chains(hook):
-            if chain["family"] not in {"inet", packet.family}:
+            if chain["family"] not in ("inet", packet.family):
                 continue
-            verdict = self._walk(chain, "", packet, doubt, 0) or chain.get("policy", "accept")
-            if verdict != "accept":
+            verdicts = self._chain(chain, chain["name"], packet, 0)
+            if END in verdicts:
+                verdicts = verdicts | {chain.get("policy", ACCEPT)}
+            if (ACCEPT not in verdicts) if doubt else (DROP in verdicts):
                 return False
         return True
 
-    def _walk(self, chain: dict[str, Any], name: str, packet: Packet, doubt: bool, depth: int) -> str:
-        """Return the verdict of a chain's rules, empty when none decides."""
-        if depth > 16:
-            return "accept" if doubt else "drop"
-        for rule in self.rules_of(chain, name):
-            matched: bool | None = True
-            for statement in rule.get("expr", []):
-                kind, value = next(iter(statement.items()))
-                if kind in {"accept", "drop", "reject", "return", "jump", "goto"}:
-                    verdict = self._verdict(statement, matched, chain, packet, doubt, depth)
-                elif kind == "vmap":
-                    verdict = self._vmap(value, chain, packet, doubt, depth, matched)
-                else:
-                    result = self._matches(kind, value, chain, packet)
-                    if result is False:
-                        break
-                    matched = None if result is None else matched
-                    continue
-                if verdict == "return":
-                    return ""
-                if verdict:
-                    return verdict
-        return ""
+    def _chain(self, base: Item, name: str, packet: Packet, depth: int) -> frozenset[str]:
+        """Return what the rules of a chain may decide: accept, drop, or nothing (end)."""
+        if depth > _MAX_DEPTH:
+            return frozenset({ACCEPT, DROP})
+        verdicts: set[str] = set()
+        for rule in self.rules_of(base, name):
+            found = self._rule(rule, base, packet, depth)
+            verdicts |= found - {NEXT}
+            if NEXT not in found:
+                return frozenset(verdicts)
+        return frozenset(verdicts | {END})
 
-    def _verdict(
-        self, statement: dict[str, Any], matched: bool | None, chain: dict[str, Any], packet: Packet, doubt: bool, depth: int
-    ) -> str:
+    def _rule(self, rule: Item, base: Item, packet: Packet, depth: int) -> set[str]:
+        verdicts: set[str] = set()
+        for statement in rule.get("expr", []):
+            found = self._statement(statement, base, packet, depth)
+            verdicts |= found - {_GO}
+            if _GO not in found:
+                return verdicts
+        return verdicts | {NEXT}
+
+    def _statement(self, statement: Any, base: Item, packet: Packet, depth: int) -> frozenset[str]:
+        if not isinstance(statement, dict) or len(statement) != 1:
+            return _ANYTHING
         kind, value = next(iter(statement.items()))
-        if kind in {"jump", "goto"}:
-            found = self._walk(chain, value["target"], packet, doubt, depth + 1)
-            return found if matched or (found == "accept") == doubt else ""
-        verdict = {"accept": "accept", "return": "return"}.get(kind, "drop")
-        if matched is None and (verdict == "accept") != doubt:
-            return ""  # in doubt only the worse of the two counts
-        return verdict
+        if kind == "match":
+            return _MATCHED[self._match(value, base, packet)]
+        if kind == "reject":
+            # nft leaves out a match that the kind of refusal implies.
+            only = {"icmp": "ip", "icmpv6": "ip6", "tcp reset": "tcp"}.get((value or {}).get("type", ""))
+            return frozenset({DROP if only in (None, packet.family, packet.protocol) else NEXT})
+        if kind in ("jump", "goto"):
+            found = self._chain(base, value["target"], packet, depth + 1)
+            return found if kind == "goto" or END not in found else found - {END} | {NEXT}
+        if kind == "vmap":
+            return self._vmap(value, base, packet, depth)
+        return _STATEMENTS.get(kind, _ANYTHING)
 
-    def _vmap(
-        self, value: dict[str, Any], chain: dict[str, Any], packet: Packet, doubt: bool, depth: int, matched: bool | None
-    ) -> str:
-        data = value["data"]
-        pairs = (
-            data["set"] if isinstance(data, dict) else self.sets.get((chain["family"], chain["table"], str(data).lstrip("@")), [])
-        )
-        for key, statement in pairs:
-            result = self._compare(value["key"], "==", key, chain, packet)
+    def _vmap(self, value: Item, base: Item, packet: Packet, depth: int) -> frozenset[str]:
+        """Return the verdict of the element that matches; of each that may."""
+        pairs, sure = self._elements(value["data"], base)
+        verdicts: set[str] = set() if sure else set(_ANYTHING)
+        for pair in sorted(pairs, key=lambda pair: bare(pair[0]) == "*"):  # "everything" is what remains
+            result = self._is(pair, value["key"], "==", [pair[0]], base, packet)
             if result is not False:
-                verdict = self._verdict(statement, None if result is None else matched, chain, packet, doubt, depth)
-                if verdict:
-                    return verdict
-        return ""
+                verdicts |= self._statement(pair[1], base, packet, depth)
+            if result:
+                return frozenset(verdicts)
+        return frozenset(verdicts | {NEXT})
 
-    def _matches(self, kind: str, value: Any, chain: dict[str, Any], packet: Packet) -> bool | None:
-        if kind in NOT_VERDICTS:
-            return True
-        if kind != "match":
-            return None  # limits and all that is not understood: perhaps
-        return self._compare(value["left"], value["op"], value["right"], chain, packet)
+    def _match(self, value: Item, base: Item, packet: Packet) -> bool | None:
+        right, operator = value["right"], value["op"]
+        if isinstance(right, list):  # alternatives among bits, as in "ct state new,untracked"
+            return self._is(value, value["left"], operator, right, base, packet) if operator in ("in", "==") else None
+        elements, sure = self._elements(right, base)
+        return self._is(value, value["left"], operator, elements, base, packet) if sure else None
 
-    def _compare(self, left: Any, operator: str, right: Any, chain: dict[str, Any], packet: Packet) -> bool | None:
-        observed = _observed(left, packet)
-        if observed is None or isinstance(observed, bool):
-            return observed
-        elements = right["set"] if isinstance(right, dict) and "set" in right else right if isinstance(right, list) else [right]
+    def _elements(self, right: Any, base: Item) -> tuple[list[Any], bool]:
+        """Return what a value is compared with, and whether that is sure: packets or time change some sets."""
+        if isinstance(right, dict) and isinstance(right.get("set"), list):
+            return right["set"], True
         if isinstance(right, str) and right.startswith("@"):
-            elements = self.sets.get((chain["family"], chain["table"], right[1:]), [])
-        found = any(_within(observed, element) for element in elements)
-        return found if operator in {"==", "in"} else not found if operator == "!=" else None
+            key = (base["family"], base["table"], right[1:])
+            return (self.sets[key].get("elem", []), key not in self._changing) if key in self.sets else ([], False)
+        return [right], True
 
-    def ports(self) -> set[int]:
-        """Return every port that a rule distinguishes, with its neighbours."""
-        numbers = {
-            n
-            for left, value in self._values()
-            if left.get("payload", {}).get("field") in {"dport", "sport"}
-            for n in _bounds(value)
-        }
-        return {n + d for n in numbers if isinstance(n, int) for d in (-1, 0, 1) if 0 < n + d < 65536}
+    def _is(self, item: Any, left: Any, operator: str, elements: list[Any], base: Item, packet: Packet) -> bool | None:
+        """Compare; ``item`` is the part of the ruleset that asks, under which the answer is remembered."""
+        parts = left.get("concat") if isinstance(left, dict) else None
+        if isinstance(parts, list):
+            found = either(self._all(parts, element, base, packet) for element in elements)
+            return found if operator in ("==", "in") else None if operator != "!=" or found is None else not found
+        shown = Shown.UNKNOWN if _field(left) & self._rewritten else observed(left, packet, base["hook"])
+        if not isinstance(item, dict | list):
+            return compare(left, shown, operator, elements)
+        key = (id(item), shown)
+        if key not in self._known:
+            self._known[key] = compare(left, shown, operator, elements)
+        return self._known[key]
 
-    def source_ports(self) -> set[int]:
-        """Return every source port that a rule distinguishes."""
-        values = [_bounds(value) for left, value in self._values() if left.get("payload", {}).get("field") == "sport"]
-        return {n for bounds in values for n in bounds if isinstance(n, int)}
+    def _all(self, parts: list[Any], element: Any, base: Item, packet: Packet) -> bool | None:
+        element = bare(element)
+        values = element.get("concat") if isinstance(element, dict) else None
+        if not isinstance(values, list) or len(values) != len(parts):
+            return True if element == "*" else None
+        answers = [self._is(value, part, "==", [value], base, packet) for part, value in zip(parts, values, strict=True)]
+        return False if False in answers else None if None in answers else True
+
+    def ports(self, *fields: str) -> set[int]:
+        """Return every port that a rule distinguishes."""
+        fields = fields or ("dport", "sport")
+        return {n for left, value in self._values() if _field(left) & set(fields) for n in _bounds(value) if isinstance(n, int)}
 
     def networks(self) -> set[Network]:
         """Return every network that a rule distinguishes."""
         found: set[Network] = set()
         for left, value in self._values():
-            if left.get("payload", {}).get("field") in {"saddr", "daddr"}:
-                bounds = [b for b in _bounds(value) if isinstance(b, str)]
+            if _field(left) & {"saddr", "daddr"}:
                 prefix = value.get("prefix") if isinstance(value, dict) else None
-                found.update({network(f"{prefix['addr']}/{prefix['len']}")} if prefix else {network(b) for b in bounds})
+                texts = [f"{prefix['addr']}/{prefix['len']}"] if prefix else [b for b in _bounds(value) if isinstance(b, str)]
+                for text in texts:
+                    with contextlib.suppress(ValueError):  # "*", or a link-layer address
+                        found.add(network(text))
         return found
 
-    def _values(self) -> Iterator[tuple[dict[str, Any], Any]]:
+    def protocols(self) -> set[str]:
+        """Return every transport protocol that a rule distinguishes."""
+        named = {str(left["payload"].get("protocol")) for left, _value in self._values() if "payload" in left}
+        values = [v for left, value in self._values() if is_protocol(left) for v in _bounds(value)]
+        return {name for name in named if name in PROTOCOLS} | {str(value) for value in values if value != "*"}
+
+    def states(self) -> set[str]:
+        """Return the conntrack states that a packet of no connection may have, where a rule distinguishes them."""
+        found = {str(value) for left, value in self._values() if left == {"ct": {"key": "state"}}}
+        return {"new"} | found & {"invalid"}
+
+    def _statements(self) -> Iterator[Item]:
+        for rule in self.rules:
+            yield from (statement for statement in rule.get("expr", []) if isinstance(statement, dict))
+
+    def _values(self) -> Iterator[tuple[Item, Any]]:
         """Yield every (left side, single value) that rules compare."""
         for rule in self.rules:
             for statement in rule.get("expr", []):
-                match = statement.get("match")
-                if match and isinstance(match["left"], dict):
+                if not isinstance(statement, dict):
+                    continue
+                if match := statement.get("match"):
                     right = match["right"]
-                    if isinstance(right, str) and right.startswith("@"):
-                        right = {"set": self.sets.get((rule["family"], rule["table"], right[1:]), [])}
-                    for value in right["set"] if isinstance(right, dict) and "set" in right else [right]:
-                        yield match["left"], value.get("elem", {}).get("val", value) if isinstance(value, dict) else value
+                    values = right if isinstance(right, list) else self._elements(right, rule)[0]
+                    yield from _pairs(match["left"], values)
+                if vmap := statement.get("vmap"):
+                    yield from _pairs(vmap["key"], [pair[0] for pair in self._elements(vmap["data"], rule)[0]])
+
+    def _changing_sets(self) -> set[tuple[str, str, str]]:
+        """Return the sets that packets fill, or that time empties."""
+        found = {key for key, one in self.sets.items() if {"dynamic", "timeout"} & set(_words(one.get("flags")))}
+        for rule in self.rules:
+            for statement in rule.get("expr", []):
+                for kind in ("set", "map"):
+                    value = statement.get(kind) if isinstance(statement, dict) else None
+                    if isinstance(value, dict):
+                        found.add((rule["family"], rule["table"], str(value.get(kind)).lstrip("@")))
+        return found
+
+    def _rewritten_fields(self) -> set[str]:
+        """Return the fields of packets that a rule writes: what they were no longer decides."""
+        found: set[str] = set()
+        for statement in self._statements():
+            payload = statement["mangle"]["key"].get("payload") if "mangle" in statement else None
+            if payload is not None:
+                found |= {payload["field"]} if "field" in payload else {"saddr", "daddr", "sport", "dport", "protocol"}
+        return found
 
 
-@functools.lru_cache(4096)
-def _address(text: str) -> Address:
-    return ipaddress.ip_address(text)
+def _words(flags: Any) -> list[str]:
+    return [flags] if isinstance(flags, str) else list(flags or [])
+
+
+def _field(left: Any) -> set[str]:
+    """Return the name of the packet's field on the left side of a match, if it is one."""
+    payload = left.get("payload") if isinstance(left, dict) else None
+    return {str(payload.get("field"))} if isinstance(payload, dict) else set()
+
+
+def _pairs(left: Any, values: list[Any]) -> Iterator[tuple[Item, Any]]:
+    """Pair each single value with what it is compared to; concatenations are taken apart."""
+    if not isinstance(left, dict):
+        return
+    for value in map(bare, values):
+        if isinstance(left.get("concat"), list) and isinstance(value, dict) and isinstance(value.get("concat"), list):
+            for part, one in zip(left["concat"], value["concat"], strict=False):
+                yield from _pairs(part, [one])
+        else:
+            yield left, value
 
 
 def _bounds(value: Any) -> list[Any]:
     if isinstance(value, dict) and "range" in value:
         return list(value["range"])
-    return [] if isinstance(value, dict) else [value]
-
-
-def _observed(left: Any, packet: Packet) -> Any:
-    """Return what a packet shows for the left side of a match; a truth value decides, None is unknown."""
-    kind, value = next(iter(left.items())) if isinstance(left, dict) and left else ("", {})
-    if kind == "payload" and "protocol" in value:
-        protocol, field = value["protocol"], value["field"]
-        if protocol in {"ip", "ip6"}:
-            address = {"saddr": packet.source, "daddr": packet.destination}.get(field)
-            return False if protocol != packet.family else address
-        if protocol in {packet.protocol, "th"} and packet.protocol in {"tcp", "udp"}:
-            return {"dport": packet.port, "sport": packet.source_port}.get(field)
-        return False if protocol in {"tcp", "udp", "icmp", "icmpv6", "sctp", "dccp", "udplite"} else None
-    if kind == "meta":
-        names: dict[str, Any] = {
-            "l4proto": packet.protocol,
-            "nfproto": packet.family.replace("ip", "ipv").replace("ipv6", "ipv6"),
-        }
-        names["nfproto"] = "ipv4" if packet.family == "ip" else "ipv6"
-        names["pkttype"] = "host"
-        names["iif"] = names["iifname"] = names["oif"] = names["oifname"] = _AnyInterface()
-        return names.get(str(value.get("key")))
-    if kind == "ct" and value.get("key") == "state":
-        return "new"
-    return None
-
-
-class _AnyInterface:
-    """Any network interface but the loopback."""
-
-
-def _within(observed: Any, element: Any) -> bool:
-    """Say whether an observed value is an element: a value, a prefix or a range."""
-    if isinstance(element, dict) and "elem" in element:
-        element = element["elem"].get("val", element)
-    if isinstance(observed, _AnyInterface):
-        return bool(element != "lo")
-    if isinstance(observed, ipaddress.IPv4Address | ipaddress.IPv6Address):
-        if isinstance(element, dict) and "prefix" in element:
-            return observed in network(f"{element['prefix']['addr']}/{element['prefix']['len']}")
-        if isinstance(element, dict) and "range" in element:
-            low, high = (ipaddress.ip_address(bound) for bound in element["range"])
-            return low.version == observed.version and int(low) <= int(observed) <= int(high)
-        return isinstance(element, str) and bool(observed == _address(element))
-    if isinstance(element, dict) and "range" in element:
-        low, high = element["range"]
-        return isinstance(observed, int) and isinstance(low, int) and low <= observed <= high
-    return bool(observed == element)
+    return [] if isinstance(value, dict | list) else [value]
 
 
 def edges(networks: Iterable[Network]) -> set[Address]:
@@ -278,21 +327,34 @@ def flow(name: str, protocol: str, ports: Iterable[int], networks: Iterable[str]
     return Flow(name, protocol, frozenset(ports), tuple(network(text) for text in networks))
 
 
-def openings(ruleset: Ruleset, allowed: list[Flow]) -> list[tuple[str, int, Address]]:
-    """Return one example of each way in that no allowed flow covers: protocol, port, address."""
-    ports = ruleset.ports() | {p for one in allowed for p in one.ports} | {ORDINARY_PORT, 22, 23, 80, 135, 139, 445, 3389, 5900}
+def openings(ruleset: Ruleset, allowed: Iterable[Flow], hook: str = "input") -> list[tuple[str, int, Address]]:
+    """Return one example of each way through a hook that no allowed flow covers: protocol, port (0: none), source."""
+    return list(_openings(ruleset.listing, tuple(allowed), hook))
+
+
+@functools.lru_cache(8)  # several controls ask the same question about one machine
+def _openings(listing: str, allowed: tuple[Flow, ...], hook: str) -> tuple[tuple[str, int, Address], ...]:
+    ruleset = Ruleset(listing)
+    known = ruleset.ports() | {p for one in allowed for p in one.ports}
+    ports = sorted({p + d for p in known for d in (-1, 0, 1) if 0 < p + d < 65536} | {ORDINARY_PORT} | _COMMON_PORTS)
+    others = sorted((ruleset.protocols() | {"gre", ORDINARY_PROTOCOL}) - {"tcp", "udp"} - _NETWORK_PROTOCOLS)
     sources = edges(ruleset.networks() | {n for one in allowed for n in one.networks})
-    source_ports = {EPHEMERAL_PORT} | ruleset.source_ports()
+    source_ports, states = sorted(ruleset.ports("sport") | {EPHEMERAL_PORT}), sorted(ruleset.states())
     found: dict[tuple[str, int, int], tuple[str, int, Address]] = {}
     for source in sorted(sources, key=lambda address: (address.version, int(address))):
         here = ipaddress.ip_address("192.0.2.1" if source.version == 4 else "2001:db8::1")
-        for protocol in ("tcp", "udp", "gre"):
-            for port in sorted(ports) if protocol != "gre" else [0]:
-                if any(one.covers(protocol, port, source) for one in allowed):
+        for protocol, state in itertools.product(["tcp", "udp", *others], states):
+            any_port = Packet(protocol, None, source, here, None, state)
+            if not ruleset.accepts(hook, any_port):
+                continue  # whatever the port
+            for port in ports if protocol in ("tcp", "udp") else [0]:
+                if (protocol, port, source.version) in found or any(one.covers(protocol, port, source) for one in allowed):
                     continue
+                if not ruleset.accepts(hook, replace(any_port, port=port)):
+                    continue  # whatever the source port
                 for source_port in source_ports:
-                    if (source_port, port) in {(67, 68), (547, 546)}:
+                    if (protocol, source_port, port) in {("udp", 67, 68), ("udp", 547, 546)}:
                         continue  # the answer of the network's own address server
-                    if ruleset.accepts("input", Packet(protocol, port, source, here, source_port)):
-                        found.setdefault((protocol, port, source.version), (protocol, port, source))
-    return list(found.values())
+                    if ruleset.accepts(hook, replace(any_port, port=port, source_port=source_port)):
+                        found[protocol, port, source.version] = (protocol, port, source)
+    return tuple(found.values())
