@@ -13,7 +13,8 @@ import click
 from antiseche.errors import AnswersError
 from antiseche.i18n import _
 from antiseche.practice.document import Path_
-from antiseche.practice.fields import LABELS, NO, NOTHING, YES, Kind, field_at
+from antiseche.practice.fields import NO, NOTHING, YES, Kind, field_at
+from antiseche.practice.labels import label
 from antiseche.practice.load import dotted
 from antiseche.practice.questionnaire import Draft, Question, answer, current, get, key_of, objection, previous, take_back
 from antiseche.practice.schema import Answers, Practice
@@ -115,7 +116,7 @@ class Conversation:
         if choices and typed.isdecimal() and 1 <= int(typed) <= len(choices):
             return choices[int(typed) - 1]
         if choices:
-            return next((choice for choice in choices if typed.lower() in (choice.lower(), _label(choice).lower())), typed)
+            return next((choice for choice in choices if typed.lower() in (choice.lower(), label(choice).lower())), typed)
         return question.field.read(typed)
 
     def _proposed(self, question: Question) -> Any:
@@ -128,7 +129,7 @@ class Conversation:
 
     def _type(self, question: Question) -> str:
         if question.field.choices and not question.adds:
-            click.echo("   ".join(f"  {n}) {_label(choice)}" for n, choice in enumerate(question.field.choices, 1)))
+            click.echo("   ".join(f"  {n}) {label(choice)}" for n, choice in enumerate(question.field.choices, 1)))
         shown = _shown(question, self._proposed(question))
         hint = f" [{shown}]" if shown else ""
         reply = click.prompt(
@@ -178,10 +179,6 @@ def _yes_no(typed: str) -> Any:
     return True if typed.lower() in YES else False if typed.lower() in NO else typed
 
 
-def _label(choice: str) -> str:
-    return _(LABELS.get(choice, choice))
-
-
 def _shown(question: Question, proposed: Any) -> str:
     if question.adds or question.kind is Kind.OPTIONAL_PART:
         return _("non") if proposed is not True else _("oui")
@@ -189,7 +186,7 @@ def _shown(question: Question, proposed: Any) -> str:
         return _("oui") if proposed else _("non")
     if isinstance(proposed, list):
         return ", ".join(str(item) for item in proposed)
-    return "" if proposed is None else _label(str(proposed))
+    return "" if proposed is None else label(str(proposed))
 
 
 def _known(question: Question, values: Any) -> list[str]:

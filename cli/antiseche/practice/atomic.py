@@ -11,10 +11,13 @@ from antiseche.errors import AnswersError, AntisecheError
 from antiseche.i18n import N_, _
 from antiseche.practice.staging import sync_directory
 
-_FULL = N_("{path} : disque plein, rien n'a été écrit. Libérez de la place puis relancez.")
+_FULL = N_("{path} : disque plein, rien n'a été changé. Libérez de la place puis relancez.")
 _NO_FOLDER = N_("{path} : le dossier n'existe pas. Créez-le puis relancez.")
-# What the person at the keyboard can put right by choosing another place or other rights.
+# What the person at the keyboard can put right: more room, another place, other rights.
 _CORRECTABLE = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: _FULL,
     errno.EACCES: N_("{path} : écriture refusée. Vérifiez les droits du dossier."),
     errno.EPERM: N_("{path} : écriture refusée. Vérifiez les droits du dossier."),
     errno.EROFS: N_("{path} : ce disque est en lecture seule. Choisissez un autre dossier."),
@@ -30,8 +33,8 @@ def write_text(path: Path, text: str, mode: int = 0o600) -> None:
     """Write beside the file, flush, then rename over it.
 
     Raises:
-        AnswersError: the place cannot be written; another place or other rights would do.
-        AntisecheError: the disk is full or failing.
+        AnswersError: the place cannot be written; more room, another place or other rights would do.
+        AntisecheError: the disk is failing.
     """
     try:
         _replace(path, text, mode)
@@ -52,10 +55,13 @@ def make_folder(path: Path, mode: int = 0o700) -> None:
         raise explained(error, path) from None
 
 
+def is_correctable(error: OSError) -> bool:
+    """Say whether the person at the keyboard can put it right."""
+    return error.errno in _CORRECTABLE
+
+
 def explained(error: OSError, path: Path) -> AntisecheError:
     """Return what the system refused as one sentence."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return AntisecheError(_(_FULL).format(path=path))
     sentence = _CORRECTABLE.get(error.errno or 0)
     if sentence is not None:
         return AnswersError(_(sentence).format(path=path))

@@ -6,21 +6,27 @@ anchors, which can make a small file explode, are refused.
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, DocumentStartEvent, NodeEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from antiseche.i18n import _
+from antiseche.practice import yaml_faults
 
-MAX_BYTES = 1024 * 1024
+MAX_BYTES = 128 * 1024
 MAX_DEPTH = 20
 _PLAIN_TAG = "tag:yaml.org,2002:"
+_PLAIN_KINDS = frozenset(("str", "int", "float", "bool", "null", "timestamp", "map", "seq", "merge"))
+_PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")
 
 Path_ = tuple[str | int, ...]
 
@@ -63,48 +69,41 @@ class Document:
 def read_document(path: Path) -> Document:
     """Read a file; whatever is wrong with it is in ``faults``, nothing is raised."""
     try:
-        if path.is_dir():
-            return _faulty(_("c'est un dossier, pas un fichier de réponses"))
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            return _faulty(
-                _("fichier trop gros ({size} octets) : un fichier de réponses en fait quelques milliers").format(size=size)
-            )
-        raw = path.read_bytes()
+        # A pipe would wait for ever, a device might never end.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return _faulty(_("ce n'est pas un fichier ordinaire : donnez un fichier de réponses"))
+            if status.st_size > MAX_BYTES:
+                text = _("fichier trop gros ({size} octets) : un fichier de réponses en fait quelques milliers")
+                return _faulty(text.format(size=status.st_size))
+            raw = stream.read(MAX_BYTES + 1)
+    except IsADirectoryError:
+        return _faulty(_("c'est un dossier, pas un fichier de réponses"))
     except FileNotFoundError:
-        return _faulty(_("fichier introuvable"))
+        return _faulty(_("lien rompu : sa cible n'existe pas") if path.is_symlink() else _("fichier introuvable"))
     except PermissionError:
-        return _faulty(_("lecture refusée : vérifiez les droits du fichier"))
-    except OSError as error:
-        return _faulty(_("lecture impossible : {reason}").format(reason=error.strerror or error))
+        return _faulty(_("lecture refusée : vérifiez les droits du fichier et de ses dossiers"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        return _faulty(_("lecture impossible : {reason}").format(reason=reason or error))
     return parse(raw)
 
 
 def parse(raw: bytes) -> Document:
     """Read the bytes of a file."""
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return _faulty(_("le fichier est en UTF-16 : enregistrez-le en UTF-8"))
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = raw[: error.start]
-        position = Position(before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
-        return _faulty(_("caractère illisible : enregistrez le fichier en UTF-8"), position)
-    tab = _leading_tab(text)
-    if tab is not None:
-        return _faulty(_("tabulation en début de ligne : YAML n'accepte que des espaces"), tab)
+    text = _decoded(raw)
+    if isinstance(text, Fault):
+        return Document(faults=[text])
     try:
         refusal = _refusal(text)
         if refusal is not None:
             return Document(faults=[refusal])
         node = YAML(typ="safe", pure=True).compose(text)
     except ReaderError as error:
-        line = text[: error.position].count("\n") + 1
-        return _faulty(_("caractère interdit dans un fichier YAML"), Position(line, 1))
+        return _faulty(_("caractère interdit dans un fichier YAML"), _place(text, error.position))
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        position = Position(mark.line + 1, mark.column + 1) if mark else Position()
-        return _faulty(_yaml_reason(error), position)
+        return Document(faults=[_explained(error, text)])
     except YAMLError:
         return _faulty(_("YAML incorrect"))
     document = Document()
@@ -112,6 +111,25 @@ def parse(raw: bytes) -> Document:
         return _faulty(_("le fichier est vide : lancez « antiseche new » pour y répondre"))
     document.values = _build(node, (), document)
     return document
+
+
+def _decoded(raw: bytes) -> str | Fault:
+    """Return the text, or what is wrong with its characters and line ends."""
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or raw[:4].count(0) >= 2:
+        return Fault(Position(), _("le fichier est en UTF-16 ou UTF-32 : enregistrez-le en UTF-8"))
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start]
+        position = Position(before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
+        return Fault(position, _("caractère illisible : enregistrez le fichier en UTF-8"))
+    lone = re.search(r"\r(?!\n)", text)
+    if lone is not None:
+        return Fault(_place(text, lone.start()), _("fin de ligne inconnue : enregistrez le fichier avec des fins de ligne Unix"))
+    tab = _leading_tab(text)
+    if tab is not None:
+        return Fault(tab, _("tabulation en début de ligne : YAML n'accepte que des espaces"))
+    return text
 
 
 def _refusal(text: str) -> Fault | None:
@@ -127,27 +145,32 @@ def _refusal(text: str) -> Fault | None:
                 return Fault(position, _("imbrication trop profonde (plus de {n} niveaux)").format(n=MAX_DEPTH))
         elif isinstance(event, CollectionEndEvent):
             depth -= 1
-        elif type(event).__name__ == "DocumentStartEvent":
+        elif isinstance(event, DocumentStartEvent):
             documents += 1
             if documents > 1:
                 return Fault(position, _("le fichier contient plusieurs documents (« --- ») : n'en gardez qu'un"))
+            if event.version or event.tags:
+                return Fault(position, _("ligne « % » non admise : retirez-la"))
     return None
 
 
 def _build(node: Node, path: Path_, document: Document) -> Any:
     position = Position(node.start_mark.line + 1, node.start_mark.column + 1)
+    kind = str(node.tag).removeprefix(_PLAIN_TAG)
+    if kind not in _PLAIN_KINDS:
+        document.values_at[path] = position
+        text = _("étiquette YAML « {tag} » non admise : retirez-la")
+        document.faults.append(Fault(position, text.format(tag=str(node.tag).replace(_PLAIN_TAG, "!!"))))
+        return None
+    if kind == "null" and not node.value:
+        # YAML puts nothing where the next thing begins.
+        position = document.keys.get(path, position)
     document.values_at[path] = position
     if isinstance(node, MappingNode):
         return _build_mapping(node, path, document)
     if isinstance(node, SequenceNode):
         return [_build(item, (*path, index), document) for index, item in enumerate(node.value)]
-    if not isinstance(node, ScalarNode):
-        return None
-    tag = str(node.tag)
-    if not tag.startswith(_PLAIN_TAG) or tag.startswith(_PLAIN_TAG + "python"):
-        document.faults.append(Fault(position, _("étiquette YAML « {tag} » non admise").format(tag=tag)))
-        return None
-    return _scalar(node, tag.removeprefix(_PLAIN_TAG))
+    return _scalar(str(node.value), kind)
 
 
 def _build_mapping(node: MappingNode, path: Path_, document: Document) -> dict[str, Any]:
@@ -166,18 +189,18 @@ def _build_mapping(node: MappingNode, path: Path_, document: Document) -> dict[s
     return built
 
 
-def _scalar(node: ScalarNode, kind: str) -> Any:
-    text = str(node.value)
+def _scalar(text: str, kind: str) -> Any:
+    """Return a plain value; a number in any other than everyday notation is the text that stands there."""
     if kind == "null":
         return None
     if kind == "bool":
         return text.lower() == "true"
-    if kind in ("int", "float"):
-        try:
-            return int(text.replace("_", ""), 0) if kind == "int" else float(text)
-        except ValueError:
-            return text
-    return text
+    try:
+        if kind == "int" and _PLAIN_NUMBER.fullmatch(text):
+            return int(text)
+        return float(text) if kind == "float" else text
+    except ValueError:
+        return text
 
 
 def _leading_tab(text: str) -> Position | None:
@@ -188,19 +211,18 @@ def _leading_tab(text: str) -> Position | None:
     return None
 
 
-def _yaml_reason(error: MarkedYAMLError) -> str:
-    problem = error.problem or ""
-    if "mapping values are not allowed" in problem:
-        return _("deux-points inattendu : mettez la valeur entre guillemets")
-    if "could not find expected ':'" in problem:
-        return _("il manque « : » après la clé")
-    if "found unexpected end of stream" in problem or "quoted scalar" in (error.context or ""):
-        return _("guillemets non fermés")
-    if "expected <block end>" in problem or "block mapping" in (error.context or ""):
-        return _("alignement incorrect : vérifiez les espaces en début de ligne")
-    if "flow" in (error.context or ""):
-        return _("crochet ou accolade non fermé")
-    return _("YAML incorrect : {problem}").format(problem=problem or _("structure inattendue"))
+def _explained(error: MarkedYAMLError, text: str) -> Fault:
+    mark = error.problem_mark or error.context_mark
+    if error.context_mark is not None and yaml_faults.begins_earlier(error):
+        mark = error.context_mark
+    position = Position(mark.line + 1, mark.column + 1) if mark else Position()
+    lines = text.split("\n")
+    line = lines[position.line - 1] if position.line <= len(lines) else ""
+    return Fault(position, yaml_faults.reason(error, line[: position.column - 1]))
+
+
+def _place(text: str, offset: int) -> Position:
+    return Position(text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset))
 
 
 def _faulty(message: str, position: Position | None = None) -> Document:

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from antiseche.i18n import N_
 from antiseche.practice import messages
 from antiseche.practice.document import Path_
 from antiseche.practice.schema import Answers
@@ -23,26 +22,6 @@ NO = frozenset(("n", "non", "no", "false"))
 NOTHING = "-"
 # A key's comment may hold a comma: the next key begins with a known word.
 _KEY_SEPARATOR = re.compile(r"\s*[,;]\s*(?=(?:sk-)?(?:ssh|ecdsa)-)")
-
-LABELS: dict[str, str] = {
-    "doctor": N_("médecin"),
-    "locum": N_("remplaçant"),
-    "secretary": N_("secrétaire"),
-    "nurse": N_("soignant"),
-    "workstation": N_("poste de travail"),
-    "server": N_("serveur"),
-    "debian12": "Debian 12",
-    "debian13": "Debian 13",
-    "it": N_("prestataire informatique"),
-    "software": N_("éditeur de logiciel"),
-    "hosting": N_("hébergeur"),
-    "mail": N_("messagerie"),
-    "backup": N_("sauvegarde"),
-    "other": N_("autre"),
-    "open": N_("ouvert"),
-    "declared": N_("limité à ce qui est déclaré"),
-}
-"""How choices are shown; a choice without a label shows as it is written in the file."""
 
 
 class Kind(StrEnum):
@@ -83,6 +62,11 @@ class Field:
     def minimum(self) -> int:
         """Least number of items of a list or group."""
         return max((getattr(item, "min_length", 0) or 0 for item in self.info.metadata), default=0)
+
+    @property
+    def maximum(self) -> int | None:
+        """Greatest number of items of a list or group."""
+        return next((item.max_length for item in self.info.metadata if hasattr(item, "max_length")), None)
 
     @property
     def default(self) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from antiseche.i18n import _
 ANSWERS_NAME = "practice.yml"
 REHEARSAL_NAME = "rehearsal.json"
 """Marks a folder whose machines were started for a rehearsal."""
+_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,10 @@ def new_folder(name: str) -> PracticeFolder:
         raise AnswersError(
             _(
                 "« {name} » ne peut pas nommer un cabinet : minuscules sans accent, chiffres et tirets, une lettre d'abord."
-            ).format(name=root.name or name)
+            ).format(name=_printable(root.name or name))
         )
-    if root.exists() and not root.is_dir():
+    mode = _mode(root)
+    if mode and not stat.S_ISDIR(mode):
         raise AnswersError(_("{path} est un fichier : choisissez un autre nom.").format(path=root))
     return PracticeFolder(root)
 
@@ -85,18 +89,55 @@ def find_practice(name: str) -> PracticeFolder:
     """Find a practice by folder or by name.
 
     Raises:
-        AnswersError: no such folder, or it holds no ``practice.yml``.
+        AnswersError: no such folder, or it holds no ``practice.yml`` that can be read.
     """
     candidates = [Path(name), practices_dir() / name]
     for candidate in candidates:
-        if (candidate / ANSWERS_NAME).is_file():
+        if _has_answers(candidate):
             return PracticeFolder(candidate.resolve())
-    looked = ", ".join(str(candidate / ANSWERS_NAME) for candidate in candidates)
+    looked = ", ".join(_printable(str(candidate / ANSWERS_NAME)) for candidate in candidates)
     raise AnswersError(
         _("Cabinet « {name} » introuvable (cherché : {looked}). Créez-le avec « antiseche new {name} ».").format(
-            name=name, looked=looked
+            name=_printable(name), looked=looked
         )
     )
+
+
+def is_file(path: Path) -> bool:
+    """Say whether this is a file; False as well where the system refuses to say."""
+    return stat.S_ISREG(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0
+
+
+def _has_answers(root: Path) -> bool:
+    answers = root / ANSWERS_NAME
+    try:
+        if stat.S_ISREG(answers.stat().st_mode):
+            return True
+        reason = _("ce n'est pas un fichier")
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        if not answers.is_symlink():
+            return False
+        reason = _("lien rompu : sa cible n'existe pas")
+    except PermissionError:
+        reason = _("lecture refusée : vérifiez les droits du fichier et de ses dossiers")
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        reason = error.strerror or str(error)
+    raise AnswersError(_("{path} : {reason}.").format(path=_printable(str(answers)), reason=reason))
+
+
+def _printable(name: str) -> str:
+    """Return a name as a message may show it: one line, not endless."""
+    text = "".join(character if character.isprintable() else "·" for character in name)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def known_practices() -> list[PracticeFolder]:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from antiseche.errors import AntisecheError
+from antiseche.errors import AnswersError, AntisecheError
 from antiseche.i18n import _
-from antiseche.practice import staging
+from antiseche.practice import atomic, staging
 from antiseche.practice.folder import PracticeFolder
 from antiseche.practice.inventory_vars import (
     active_logins,
@@ -122,8 +122,8 @@ def build(folder: PracticeFolder, practice: Practice, password: PasswordSource) 
     """Bring ``inventory/`` in line with the answers; the old one stays until the new one is complete.
 
     Raises:
-        AnswersError: wrong answers or wrong vault password.
-        AntisecheError: another process is writing, or the disk refuses.
+        AnswersError: wrong answers, wrong vault password, or a place that cannot be written.
+        AntisecheError: another process is writing, or the disk fails.
     """
     render(practice)  # wrong answers are refused before anything is touched
     try:
@@ -134,7 +134,8 @@ def build(folder: PracticeFolder, practice: Practice, password: PasswordSource) 
                 _rebuild(folder, practice, report, password)
             return report
     except OSError as error:
-        raise AntisecheError(
+        refusal = AnswersError if atomic.is_correctable(error) else AntisecheError
+        raise refusal(
             _(
                 "L'inventaire de « {name} » n'a pas pu être écrit ({error}) ; le précédent est intact. Corrigez, puis relancez."
             ).format(name=folder.name, error=error.strerror or str(error))

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from antiseche.errors import AnswersError
 from antiseche.i18n import _
-from antiseche.practice import messages, rules
+from antiseche.practice import messages, provisional, rules
 from antiseche.practice.document import Document, Path_, read_document
 from antiseche.practice.schema import Practice
 
@@ -67,16 +67,35 @@ def check_document(document: Document, path: Path) -> Practice:
         raise AnswersFileError(problems)
     try:
         practice = Practice.model_validate(document.values)
+        found = rules.check(practice)
     except ValidationError as error:
-        problems += [_from_pydantic(dict(item), document, path) for item in error.errors()]
-        raise AnswersFileError(_sorted(problems)) from None
-    problems += [
-        _problem(document, path, found.path, found.message, _value_at(document.values, found.path))
-        for found in rules.check(practice)
-    ]
+        errors = _distinct([dict(item) for item in error.errors()])
+        # What a fault took away would otherwise be told a second time, as missing.
+        told = {(problem.line, problem.column) for problem in problems}
+        misshapen = [_misshapen(item, document, path) for item in errors]
+        problems += [problem for problem in misshapen if (problem.line, problem.column) not in told]
+        found = _between_sound_answers(document, [_location(item) for item in errors])
+    problems += [problem_at(document, path, item) for item in found]
     if problems:
-        raise AnswersFileError(_sorted(problems))
+        raise AnswersFileError(sorted(problems, key=lambda problem: (problem.line, problem.column, problem.path)))
     return practice
+
+
+def problem_at(document: Document, path: Path, found: rules.Found) -> Problem:
+    """Return what a rule found, with its place and value."""
+    value = "" if found.of_key else _value_at(document.values, found.path)
+    return _problem(document, path, found.path, found.message, value, of_key=found.of_key)
+
+
+def _between_sound_answers(document: Document, wrong: list[Path_]) -> list[rules.Found]:
+    """Return what the rules find between answers that have the right shape: all errors at once, none of them twice."""
+    parts = {path[0] for path in wrong if path}
+    items = {path[:2] for path in wrong}
+    return [
+        found
+        for found in rules.check(provisional.complete(document.values))
+        if found.path[:-1] in document.values_at and not items & {found.path[:1], found.path[:2]} and found.refers not in parts
+    ]
 
 
 def dotted(path: Path_) -> str:
@@ -87,14 +106,21 @@ def dotted(path: Path_) -> str:
     return text
 
 
-def _from_pydantic(error: dict[str, Any], document: Document, path: Path) -> Problem:
-    location: Path_ = tuple(part for part in error["loc"] if isinstance(part, int | str))
+def _distinct(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out the keys that are missing because they were misspelt: that is told already."""
+    meant = {messages.meant(error) for error in errors}
+    return [error for error in errors if error["type"] != "missing" or tuple(error["loc"]) not in meant]
+
+
+def _location(error: dict[str, Any]) -> Path_:
+    return tuple(part for part in error["loc"] if isinstance(part, int | str))
+
+
+def _misshapen(error: dict[str, Any], document: Document, path: Path) -> Problem:
     kind = error["type"]
-    found = "" if kind in ("missing", "extra_forbidden") else _shown(error.get("input"))
-    text = messages.message(error)
-    if kind == "string_pattern_mismatch" and "PRIVATE KEY" in str(error.get("input")):
-        text, found = _("ceci est une clé privée : elle ne doit figurer nulle part, donnez la clé publique (fichier .pub)"), ""
-    return _problem(document, path, location, text, found, of_key=kind == "extra_forbidden")
+    hidden = kind in ("missing", "extra_forbidden") or messages.is_secret(error)
+    value = "" if hidden else _shown(error.get("input"))
+    return _problem(document, path, _location(error), messages.message(error), value, of_key=kind == "extra_forbidden")
 
 
 def _problem(document: Document, path: Path, location: Path_, text: str, found: str, *, of_key: bool = False) -> Problem:
@@ -113,15 +139,12 @@ def _value_at(values: Any, path: Path_) -> str:
 
 def _shown(value: Any) -> str:
     """Return a value as it may be shown: short, on one line."""
+    if isinstance(value, dict):
+        return _("un groupe de clés")
+    if isinstance(value, list):
+        return _("une liste")
     if value is None:
         return _("rien")
-    text = str(value) if isinstance(value, str | int | float) else type(value).__name__
-    text = (
-        {"dict": _("un groupe de clés"), "list": _("une liste")}.get(text, text) if not isinstance(value, str) else f"« {text} »"
-    )
+    text = str(value).lower() if isinstance(value, bool) else f"« {value} »" if isinstance(value, str) else str(value)
     text = "".join(character if character.isprintable() else "·" for character in text)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
-
-
-def _sorted(problems: list[Problem]) -> list[Problem]:
-    return sorted(problems, key=lambda problem: (problem.line, problem.column, problem.path))

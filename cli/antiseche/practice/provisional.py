@@ -27,10 +27,10 @@ FILLERS: dict[str, Any] = {
     "Share.host": "zz-inconnu",
     "Maintenance.contractor": "provisoire",
     "Maintenance.addresses": ["192.0.2.1/32"],
-    "Maintenance.public_keys": ["ssh-ed25519 AAAA"],
+    "Maintenance.public_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"],
     "HdsCertificate.number": "provisoire",
     "HdsCertificate.activities": [6],
-    "HdsCertificate.expires": "2999-12-31",
+    "HdsCertificate.expires": "2099-12-31",
     "Supplier.name": "provisoire {n}",
     "Supplier.role": "other",
     "PaperAnswer.control": "ZZ-00",
@@ -69,7 +69,7 @@ def _value(model: type[Answers], field: Field, values: dict[str, Any], path: Pat
     given = values.get(field.name, _ABSENT)
     if field.model is not None and field.kind is Kind.GROUP:
         items = given if isinstance(given, list) and given else [{}] * field.minimum
-        return [_fill(field.model, item, (*here, index)) for index, item in enumerate(items)]
+        return [_fill(field.model, item, (*here, index)) for index, item in enumerate(items[: field.maximum])]
     if field.model is not None and (field.kind is Kind.PART or isinstance(given, dict)):
         return _fill(field.model, given, here)
     if given is not _ABSENT and not field.check(given, here)[1]:

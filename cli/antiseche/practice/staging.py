@@ -44,7 +44,9 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         if not _lock(descriptor):
             raise AntisecheError(
-                _("Une autre commande écrit déjà l'inventaire de « {name} » : attendez qu'elle finisse.").format(name=folder.name)
+                _("Une autre commande écrit déjà dans le dossier de « {name} » : attendez qu'elle finisse.").format(
+                    name=folder.name
+                )
             )
         yield
     finally:

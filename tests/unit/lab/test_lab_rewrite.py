@@ -11,8 +11,8 @@ from antiseche.errors import AnswersError
 from antiseche.lab.rewrite import Addresses, rehearsal_answers
 from antiseche.practice.schema import Practice
 
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFakeKeyForTestsOnly0000000000000000000000 it@example"
-LAB_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILabKeyForTestsOnly0000000000000000000000 lab"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFyiQAW3QHF7pPP2vEiiMHAOaMKksR7O25bxafTvrx8h it@example"
+LAB_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHpi46w9fAbic0bApB0mHcfNtG07ftiQc7dwmCkj2gFM lab"
 ANSWERS: dict[str, Any] = {
     "practice": {"id": "tilleuls", "name": "Cabinet d'Été"},
     "people": [{"login": "claire", "name": "Dr Claire", "function": "doctor"}],

@@ -10,7 +10,7 @@ from antiseche.practice.folder import PracticeFolder
 from antiseche.practice.schema import Practice
 
 PASSWORD = b"correct horse battery"
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFakeKeyForTestsOnly0000000000000000000000 it@example"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFyiQAW3QHF7pPP2vEiiMHAOaMKksR7O25bxafTvrx8h it@example"
 
 SAMPLE: dict[str, Any] = {
     "practice": {"id": "tilleuls", "name": "Cabinet des Tilleuls"},
