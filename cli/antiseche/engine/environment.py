@@ -13,7 +13,7 @@ from antiseche.engine.spec import RunSpec
 
 # Nothing else of the user's environment is passed on: an ANSIBLE_HOST_KEY_CHECKING or an
 # ANSIBLE_LIBRARY set for another project must not weaken this run.
-_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "TZ", "TMPDIR", "XDG_RUNTIME_DIR")
+KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "TZ", "TMPDIR", "XDG_RUNTIME_DIR")
 # sun_path holds 108 bytes; ssh appends 17 to a name of 10 while it creates the socket.
 _MAX_CONTROL_DIR = 75
 
@@ -21,7 +21,7 @@ _MAX_CONTROL_DIR = 75
 def environment(spec: RunSpec, kit: Path, directory: Path) -> dict[str, str]:
     """Return the whole environment of the playbook's process."""
     private = private_directory(spec.folder.root)
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     ours = {
         "LANG": "C.UTF-8",
         "LC_ALL": "C.UTF-8",

@@ -39,9 +39,18 @@ def _mask_blob(found: re.Match[str]) -> str:
     return MASK if mixed or text.endswith("=") else text
 
 
+# Escape sequences and changes of direction: a machine's answer must not write to the reader's terminal what it likes.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def plain(text: str) -> str:
+    """Return the text without characters that command a terminal; line ends and tabs stay."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
 def redact(text: object, *, limit: int = DEFAULT_LIMIT) -> str:
-    """Return the text without secrets, cut at ``limit`` characters."""
-    cleaned = str(text)[: min(_MAX_SCANNED, 4 * limit + 4000)]
+    """Return the text without secrets and control characters, cut at ``limit`` characters."""
+    cleaned = plain(str(text)[: min(_MAX_SCANNED, 4 * limit + 4000)])
     for pattern, replacement in _PATTERNS:
         cleaned = pattern.sub(replacement, cleaned)
     cleaned = _BLOB.sub(_mask_blob, cleaned)

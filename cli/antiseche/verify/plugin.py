@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,10 +21,12 @@ from _pytest.outcomes import Failed
 
 from antiseche import i18n
 from antiseche.catalogue import Catalogue, Control, load_catalogue
+from antiseche.engine.redact import plain
 from antiseche.errors import HostUnreachableError
 from antiseche.i18n import _
 from antiseche.verify.backend import Connection, PersistentBackend, connected_host
 from antiseche.verify.checks import NotApplicable
+from antiseche.verify.observation import masked
 from antiseche.verify.target import Target
 
 _NO_OBSERVATION = "le contrôle n'a rien observé"
@@ -62,7 +67,7 @@ class Recorder:
                 "host": host,
                 "control": control.id if control else item.name,
                 "outcome": outcome,
-                "message": message,
+                "message": masked(plain(message)),
                 "leaves": list(used),
                 "container": connection.container,
                 "skew_seconds": connection.skew_seconds,
@@ -102,6 +107,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "control(id): the control that this check observes")
     targets = [Target(**entry) for entry in json.loads(config.getoption("--antiseche-targets").read_text(encoding="utf-8"))]
     config.stash[_RECORDER] = Recorder(targets, config.getoption("--antiseche-roles"), config.getoption("--antiseche-output"))
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End, and hang up on the hosts, when the command that asked for the checks is killed."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+    os._exit(1)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,12 +18,14 @@ from typing import Any
 
 from antiseche import kit
 from antiseche.catalogue import Catalogue, load_catalogue
+from antiseche.engine.environment import KEPT
 from antiseche.errors import AntisecheError
 from antiseche.i18n import _, language
 from antiseche.practice.folder import PracticeFolder
 from antiseche.verify.target import Target, practice_targets
 
 POLL_SECONDS = 0.05
+_PREFIX = "antiseche-verify-"
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ def check_targets(targets: list[Target], roles: tuple[str, ...] = (), on_outcome
     result = Verification(expected=[target.name for target in targets])
     if not targets:
         return result
-    base = Path(tempfile.mkdtemp(prefix="antiseche-verify-"))
+    _clear_abandoned()
+    base = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     try:
         count = min(len(targets), os.cpu_count() or 1)
         workers = [_Worker(base / str(n), targets[n::count], catalogue) for n in range(count)]
@@ -99,6 +104,15 @@ def check_targets(targets: list[Target], roles: tuple[str, ...] = (), on_outcome
     return result
 
 
+def _clear_abandoned() -> None:
+    """Throw away what killed commands left of their passes."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        pid = path.name.removeprefix(_PREFIX).partition("-")[0]
+        with contextlib.suppress(OSError):
+            if pid.isdecimal() and not Path("/proc", pid).exists() and path.lstat().st_uid == os.getuid():
+                shutil.rmtree(path, ignore_errors=True)
+
+
 class _Worker:
     """One pytest process that walks some of the hosts."""
 
@@ -117,24 +131,33 @@ class _Worker:
             "--antiseche-roles", str(kit.roles_dir()), *map(str, paths),
         ]  # fmt: skip
         environment = {
-            **os.environ,
+            # Nothing else of the user's environment: plugins and options meant for other tests must not change these.
+            **{name: os.environ[name] for name in KEPT if name in os.environ},
+            "LC_ALL": "C.UTF-8",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-            "PYTEST_ADDOPTS": "",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": str(Path(__file__).parents[2]),
             "ANTISECHE_LANG": language(),
         }
         self._log = (folder / "pytest.log").open("wb")
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, env=environment, cwd=folder
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=folder,
+            # A terminal's Ctrl-C reaches the command only; it ends this process and its connections together.
+            start_new_session=True,
         )
 
     def running(self) -> bool:
         return self._process.poll() is None
 
     def stop(self) -> None:
+        """End at once; the checks only read, and each outcome is written as it comes."""
         if self.running():
-            self._process.terminate()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._log.close()
 
@@ -152,7 +175,10 @@ class _Worker:
 
     def observations(self) -> list[dict[str, Any]]:
         path = self.folder / "observations.jsonl"
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        if not path.exists():
+            return []
+        # Not splitlines: what a machine answered may hold line ends of other alphabets.
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
     def reason(self) -> str:
         """Return the last thing pytest said, for outcomes that are missing."""
