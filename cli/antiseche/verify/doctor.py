@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +14,10 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
+from antiseche.engine import records
+from antiseche.engine.locking import practice_lock
 from antiseche.errors import AntisecheError
-from antiseche.i18n import _
+from antiseche.i18n import N_, _
 from antiseche.practice import host_keys, inventory, vault_password
 from antiseche.practice.folder import PracticeFolder
 from antiseche.practice.schema import Host, Practice
@@ -22,6 +26,11 @@ from antiseche.verify.doctor_host import check_host
 OK, WARNING, PROBLEM, UNREACHABLE = "ok", "warning", "problem", "unreachable"
 _OLDEST_SANE_CLOCK = 1_750_000_000  # this code did not exist before
 _PARALLEL = 16
+_MIN_FREE_MB = 200
+_ANSIBLE_SECONDS = 60  # a slow disk, the first time
+_NOT_DECLARED = N_("la clé disponible n'est pas parmi celles du prestataire dans les réponses")
+
+Row = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -55,11 +64,13 @@ def examine(request: Request) -> list[Finding]:
 
 
 def _controller(request: Request) -> list[Finding]:
-    checks: list[tuple[str, Callable[[Request], tuple[str, str]]]] = [
+    checks: list[tuple[str, Callable[[Request], Row]]] = [
         ("Python", _python),
         ("Ansible", _ansible),
         (_("client SSH"), _ssh_client),
         (_("horloge"), _clock),
+        (_("espace"), _space),
+        (_("dossier du cabinet"), _folder),
         (_("clé SSH"), _key),
         (_("mot de passe du coffre"), _vault_source),
         (_("inventaire"), _inventory),
@@ -75,68 +86,112 @@ def _controller(request: Request) -> list[Finding]:
     return found
 
 
-def _python(_request: Request) -> tuple[str, str]:
+def _python(_request: Request) -> Row:
     return OK, ".".join(map(str, sys.version_info[:3]))  # too old a Python could not have started
 
 
-def _ansible(_request: Request) -> tuple[str, str]:
+def _ansible(_request: Request) -> Row:
+    """Start it as the engine does: versions of packages say little of a broken installation."""
     try:
         version = metadata.version("ansible-core")
     except metadata.PackageNotFoundError:
         return PROBLEM, _("ansible-core n'est pas installé : réinstallez Antisèche")
     if tuple(map(int, version.split(".")[:2])) < (2, 17):
         return PROBLEM, _("ansible-core {version} est trop ancien : il faut la 2.17").format(version=version)
-    beside = Path(sys.executable).with_name("ansible-playbook")
-    if not beside.exists() and shutil.which("ansible-playbook") is None:
-        return PROBLEM, _("la commande ansible-playbook est introuvable")
+    rc, said = _run([sys.executable, "-P", "-m", "ansible", "playbook", "--version"], _ANSIBLE_SECONDS)
+    if rc != 0:
+        return PROBLEM, _("ansible-core {version} ne démarre pas : {reason}").format(version=version, reason=said or "?")
     spec = util.find_spec("ansible.constants")
     compiled = spec is not None and spec.cached is not None and Path(spec.cached).exists()
     if not compiled:
-        return WARNING, _("{version}, non précompilé : chaque passage perd une demi-seconde (python -m compileall)").format(
-            version=version
+        folder = Path(spec.origin).parent if spec is not None and spec.origin else "ansible"
+        return WARNING, _("{version}, non précompilé : chaque passage perd une demi-seconde ; « {command} »").format(
+            version=version, command=f"{sys.executable} -m compileall -q {folder}"
         )
     return OK, version
 
 
-def _ssh_client(_request: Request) -> tuple[str, str]:
+def _ssh_client(_request: Request) -> Row:
     missing = [tool for tool in ("ssh", "ssh-keyscan", "ssh-keygen") if shutil.which(tool) is None]
     if missing:
         return PROBLEM, _("il manque {tools} : installez le paquet openssh-client").format(tools=", ".join(missing))
-    done = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    return OK, (done.stderr or done.stdout).split(",")[0].strip()
+    return OK, _run(["ssh", "-V"], 10)[1].split(",")[0].strip()
 
 
-def _clock(_request: Request) -> tuple[str, str]:
+def _clock(_request: Request) -> Row:
     if time.time() < _OLDEST_SANE_CLOCK:
         return PROBLEM, _("l'horloge de ce poste retarde de plusieurs mois : mettez-la à l'heure")
     return OK, time.strftime("%Y-%m-%d %H:%M:%S %z")
 
 
-def _key(request: Request) -> tuple[str, str]:
-    declared = {" ".join(key.split()[:2]) for key in request.practice.maintenance.public_keys}
-    if request.private_key is not None:
-        if request.private_key.stat().st_mode & 0o077:
-            return PROBLEM, _("{path} est lisible par d'autres que vous : ssh la refusera (chmod 600)").format(
-                path=request.private_key
-            )
-        argv = ["ssh-keygen", "-y", "-P", "", "-f", str(request.private_key)]
-    else:
-        argv = ["ssh-add", "-L"]
+def _space(request: Request) -> Row:
+    """Events, observations and reports go to the practice's folder, Ansible's own files to the temporary one."""
+    free = {}
+    for place in (request.folder.root, Path(tempfile.gettempdir())):
+        found = os.statvfs(place)
+        free[place] = 0 if found.f_files and not found.f_favail else found.f_bavail * found.f_frsize // 1_000_000
+    place = min(free, key=lambda one: free[one])
+    if free[place] < _MIN_FREE_MB:
+        return PROBLEM, _("{n} Mo libres dans {path} : il en faut {least}").format(n=free[place], path=place, least=_MIN_FREE_MB)
+    return OK, _("{n} Mo libres").format(n=free[place])
+
+
+def _folder(request: Request) -> Row:
+    root = request.folder.root
+    if not os.access(root, os.W_OK | os.X_OK):
+        return PROBLEM, _("{path} n'est pas inscriptible : les passages n'y seraient pas enregistrés").format(path=root)
+    if not request.folder.runs_dir.is_dir():
+        return OK, str(root)
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=10)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return PROBLEM, _("{tool} ne répond pas").format(tool=argv[0])
-    if done.returncode != 0 and request.private_key is not None:
-        return WARNING, _("clé protégée par une phrase : chargez-la dans l'agent SSH (ssh-add)")
-    if done.returncode != 0:
-        return PROBLEM, _("aucune clé : donnez --private-key FICHIER ou chargez-la dans l'agent SSH (ssh-add)")
-    offered = {" ".join(line.split()[:2]) for line in done.stdout.splitlines()}
-    if not offered & declared:
-        return PROBLEM, _("la clé disponible n'est pas parmi celles du prestataire dans les réponses")
-    return OK, str(request.private_key) if request.private_key else _("agent SSH")
+        with practice_lock(request.folder):
+            pass
+    except AntisecheError as busy:
+        return WARNING, str(busy)
+    unfinished = [run.id for run in records.runs(request.folder) if not run.finished]
+    if unfinished:
+        return WARNING, _("passage resté inachevé : {runs} ; le prochain le clora").format(runs=", ".join(unfinished))
+    return OK, str(root)
 
 
-def _vault_source(request: Request) -> tuple[str, str]:
+def _key(request: Request) -> Row:
+    """A key that ssh would not be able to use is found here, not on the fourth host."""
+    declared = {" ".join(key.split()[:2]) for key in request.practice.maintenance.public_keys}
+    rc, said = _run(["ssh-add", "-L"], 10)
+    agent = {" ".join(line.split()[:2]) for line in said.splitlines()} if rc == 0 else set()
+    if request.private_key is None:
+        if not agent:
+            return PROBLEM, _("aucune clé : donnez --private-key FICHIER ou chargez-la dans l'agent SSH (ssh-add)")
+        return (OK, _("agent SSH")) if agent & declared else (PROBLEM, _(_NOT_DECLARED))
+    if request.private_key.stat().st_mode & 0o077:
+        return PROBLEM, _("{path} est lisible par d'autres que vous : ssh la refusera (chmod 600)").format(
+            path=request.private_key
+        )
+    rc, said = _run(["ssh-keygen", "-y", "-P", "", "-f", str(request.private_key)], 10)
+    if rc == 0:
+        return (OK, str(request.private_key)) if {" ".join(said.split()[:2])} & declared else (PROBLEM, _(_NOT_DECLARED))
+    if "passphrase" not in said:
+        return PROBLEM, _("{path} n'est pas une clé privée lisible : {reason}").format(
+            path=request.private_key, reason=(said.splitlines() or ["?"])[-1]
+        )
+    if agent & declared:
+        return OK, _("{path}, ouverte par l'agent SSH").format(path=request.private_key)
+    return PROBLEM, _("clé protégée par une phrase, que personne ne pourra taper : chargez-la dans l'agent SSH (ssh-add)")
+
+
+def _run(argv: list[str], seconds: float) -> tuple[int, str]:
+    """Run a tool of this machine; return its code and what it said."""
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL, timeout=seconds
+        )
+    except FileNotFoundError:
+        return 127, _("{tool} est introuvable").format(tool=argv[0])
+    except subprocess.TimeoutExpired:
+        return 124, _("{tool} ne répond pas").format(tool=argv[0])
+    return done.returncode, (done.stdout.strip() or done.stderr.strip())
+
+
+def _vault_source(request: Request) -> Row:
     practice_id = request.practice.practice.id
     if not vault_password.has_source(practice_id, request.vault_password_file):
         return WARNING, _("sera demandé (ni fichier ni trousseau)")
@@ -151,13 +206,13 @@ def _vault_source(request: Request) -> tuple[str, str]:
     return OK, _("ouvre les coffres")
 
 
-def _inventory(request: Request) -> tuple[str, str]:
+def _inventory(request: Request) -> Row:
     if inventory.compare(request.folder, request.practice).current:
         return OK, _("à jour")
     return WARNING, _("à reconstruire : antiseche inventory {practice}").format(practice=request.folder.name)
 
 
-def _known_hosts(request: Request) -> tuple[str, str]:
+def _known_hosts(request: Request) -> Row:
     names = {name for pin in host_keys.pinned_keys(request.folder) for name in pin.names}
     missing = [host.name for host in request.practice.hosts if str(host.address) not in names]
     if missing:
