@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Any
 
 import click
@@ -87,33 +90,43 @@ def main(argv: list[str] | None = None) -> int:
     try:
         result = build_app().main(arguments, prog_name="antiseche", standalone_mode=False)
     except AntisecheError as error:
-        click.echo(str(error), err=True)
-        return int(error.exit_code)
-    except click.exceptions.Abort:
-        click.echo(_("Interrompu."), err=True)
-        return int(ExitCode.INTERRUPTED)
+        return _failed(arguments, error.exit_code, str(error))
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _failed(arguments, ExitCode.INTERRUPTED, _("Interrompu."))
     except click.ClickException as error:
         error.show()
-        return int(ExitCode.USAGE)
-    except (KeyboardInterrupt, BrokenPipeError):
-        return int(ExitCode.INTERRUPTED)
+        return _failed(arguments, ExitCode.USAGE, error.format_message(), shown=True)
+    except BrokenPipeError:
+        return int(ExitCode.INTERRUPTED)  # nobody reads any more
     except Exception as error:
         if os.environ.get("ANTISECHE_DEBUG"):
             raise
-        click.echo(
-            _(
-                "Erreur interne d'Antisèche : {error}. Relancez avec ANTISECHE_DEBUG=1 pour obtenir la trace à transmettre."
-            ).format(error=f"{type(error).__name__}: {error}"),
-            err=True,
-        )
-        return int(ExitCode.FAILURE)
+        text = _(
+            "Erreur interne d'Antisèche : {error}. Relancez avec ANTISECHE_DEBUG=1 pour obtenir la trace à transmettre."
+        ).format(error=f"{type(error).__name__}: {error}")
+        return _failed(arguments, ExitCode.FAILURE, text)
     return int(result) if isinstance(result, int) else int(ExitCode.OK)
+
+
+def _failed(arguments: list[str], code: ExitCode, message: str, *, shown: bool = False) -> int:
+    """Say why a command did not go to its end, to programs too: ``--json`` prints one document whatever happens."""
+    if not shown:
+        click.echo(message, err=True)
+    if "--json" in arguments:
+        click.echo(json.dumps({"error": message, "exit_code": int(code)}, ensure_ascii=False, indent=1))
+    return int(code)
 
 
 def entry_point() -> None:
     """Console script."""
+    signal.signal(signal.SIGTERM, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         # A terminal in an old encoding shows a question mark rather than breaking a run.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     sys.exit(main())
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """End on a polite kill as on Ctrl-C: what was started is ended, what happened is recorded."""
+    raise KeyboardInterrupt

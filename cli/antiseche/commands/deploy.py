@@ -51,6 +51,8 @@ def command(
     )
     if not confirm(question, yes=yes):
         click.echo(_("Rien n'a été changé."), err=True)
+        if as_json:
+            click.echo(running.declined("deploy", prepared))
         return 0
     run, summary = running.run_shown(prepared, prepared.spec("deploy"), quiet=as_json)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -87,7 +88,8 @@ def prepare(request: Request) -> Prepared:
 
     rebuilt = not inventory.compare(folder, answers).current
     if rebuilt:
-        inventory.build(folder, answers, password)
+        with practice_lock(folder):  # a run that goes on reads the old one
+            inventory.build(folder, answers, password)
         click.echo(_("Inventaire reconstruit : les réponses avaient changé depuis."), err=True)
     hosts = list(limit) or scope.inventory_hosts(folder)
     if not hosts:
@@ -114,7 +116,7 @@ def read_diffs(run: Run) -> dict[tuple[str, str, str], list[str]]:
     """Return the redacted differences of a run by host, role and task."""
     found: dict[tuple[str, str, str], list[str]] = {}
     try:
-        lines = (run.dir / "diffs.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (run.dir / "diffs.jsonl").read_text(encoding="utf-8").split("\n")
     except OSError:
         return found
     for line in lines:
@@ -136,6 +138,12 @@ def document(command: str, prepared: Prepared, run: Run, summary: RunSummary) ->
         "inventory_rebuilt": prepared.inventory_rebuilt,
         **summary.as_json(),
     }
+    return json.dumps(data, ensure_ascii=False, indent=1)
+
+
+def declined(command: str, prepared: Prepared) -> str:
+    """Return the document of ``--json`` when the question was answered by no: no run was made."""
+    data = {"command": command, "practice": prepared.folder.name, "run": None, "declined": True, "exit_code": 0}
     return json.dumps(data, ensure_ascii=False, indent=1)
 
 
@@ -174,8 +182,9 @@ def _say_stopping(requests: int) -> None:
         if requests == 1
         else _("\nArrêt forcé.\n")
     )
-    # Called from a signal handler: the buffered streams may be in the middle of a write.
-    os.write(2, text.encode("utf-8", "replace"))
+    # Called from a signal handler: the buffered streams may be in the middle of a write, or closed.
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode("utf-8", "replace"))
 
 
 def hosts_sentence(hosts: list[str]) -> str:

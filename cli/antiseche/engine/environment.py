@@ -14,6 +14,7 @@ from antiseche.engine.spec import RunSpec
 # Nothing else of the user's environment is passed on: an ANSIBLE_HOST_KEY_CHECKING or an
 # ANSIBLE_LIBRARY set for another project must not weaken this run.
 KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "TZ", "TMPDIR", "XDG_RUNTIME_DIR")
+SOCKETS = "ANSIBLE_SSH_CONTROL_PATH_DIR"
 # sun_path holds 108 bytes; ssh appends 17 to a name of 10 while it creates the socket.
 _MAX_CONTROL_DIR = 75
 
@@ -28,7 +29,7 @@ def environment(spec: RunSpec, kit: Path, directory: Path) -> dict[str, str]:
         "ANSIBLE_CONFIG": str(kit / "ansible.cfg"),
         "ANSIBLE_HOME": str(private),
         "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
-        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(private / "cp"),
+        SOCKETS: str(sockets_directory(spec.folder.root)),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_STDOUT_CALLBACK": "antiseche_log",
         "ANSIBLE_DEPRECATION_WARNINGS": "0",
@@ -38,6 +39,11 @@ def environment(spec: RunSpec, kit: Path, directory: Path) -> dict[str, str]:
     if spec.diff:
         ours["ANTISECHE_DIFFS"] = str(directory / "diffs.jsonl")
     return kept | ours
+
+
+def sockets_directory(practice: Path) -> Path:
+    """Return the folder of the sockets of shared ssh connections, the same at each run over this practice."""
+    return private_directory(practice) / "cp"
 
 
 def private_directory(practice: Path) -> Path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,6 +42,15 @@ class Event:
 def now() -> str:
     """Return the time as events write it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def operator() -> str:
+    """Return who acts, and from which machine."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a user identifier without a name
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
 
 
 def parse(line: str | bytes) -> Event | None:

@@ -8,9 +8,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from antiseche.engine.events import now, operator
 from antiseche.errors import AntisecheError
 from antiseche.i18n import _
 from antiseche.practice.folder import PracticeFolder
@@ -28,6 +30,8 @@ class PracticeLock:
         """Write who holds the lock, for the sentence that another command prints."""
         holder = self.holder()
         holder |= {"pid": os.getpid(), "run": run_id or holder.get("run", ""), "playbook": playbook}
+        holder.setdefault("since", now())
+        holder.setdefault("operator", operator())
         data = json.dumps(holder).encode()
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, data, 0)
@@ -70,10 +74,24 @@ def _busy(folder: PracticeFolder, descriptor: int) -> AntisecheError:
     pid = next((pid for pid in (holder.get("pid"), holder.get("playbook")) if isinstance(pid, int) and _alive(pid)), "?")
     return AntisecheError(
         _(
-            "Un passage est déjà en cours sur « {name} » (processus {pid}, passage {run}) : attendez qu'il finisse, "
-            "ou arrêtez-le avec « kill -INT {pid} »."
-        ).format(name=folder.name, pid=pid, run=holder.get("run") or "?")
+            "Un passage est déjà en cours sur « {name} » (par {who}, depuis {since}, processus {pid}, passage {run}) : "
+            "attendez qu'il finisse, ou arrêtez-le avec « kill -INT {pid} »."
+        ).format(
+            name=folder.name,
+            who=holder.get("operator") or "?",
+            since=_local(holder.get("since")),
+            pid=pid,
+            run=holder.get("run") or "?",
+        )
     )
+
+
+def _local(time: object) -> str:
+    """Return a moment as the clock of this machine shows it."""
+    try:
+        return datetime.fromisoformat(str(time)).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return "?"
 
 
 def _alive(pid: int) -> bool:

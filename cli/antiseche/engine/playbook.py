@@ -9,11 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from antiseche.engine import events
-from antiseche.engine.environment import environment
+from antiseche.engine.environment import SOCKETS, environment, sockets_directory
 from antiseche.engine.events import EVENTS_NAME, Event
 from antiseche.engine.locking import PracticeLock
 from antiseche.engine.spec import Outcome, RunSpec
@@ -48,8 +48,8 @@ class PlaybookEngine:
         self.stop = stop or Stop()
         self.outcome = Outcome()
 
-    def run(self, spec: RunSpec, directory: Path) -> Iterator[Event]:
-        """Run the playbook and yield its events as they happen."""
+    def run(self, spec: RunSpec, directory: Path) -> Generator[Event]:
+        """Run the playbook and yield its events as they happen; closing the generator ends the playbook."""
         tail = events.Tail(directory / EVENTS_NAME)
         with self._start(spec, directory) as process:
             if self._lock is not None:
@@ -57,9 +57,11 @@ class PlaybookEngine:
             try:
                 yield from self._follow(process, tail)
             except BaseException:
-                # The reader gave up: end the run cleanly rather than leave it alone.
-                self._signal(process, signal.SIGINT)
+                self._end(process)
                 raise
+            finally:
+                if self.stop.requests or (process.returncode or 0) < 0:
+                    _sweep(spec)
         yield from tail.new_events()
         self.outcome = Outcome(process.returncode, interrupted=self.stop.requests > 0)
 
@@ -74,6 +76,16 @@ class PlaybookEngine:
             elif time.monotonic() > deadline:
                 self._signal(process, signal.SIGKILL)
             time.sleep(_POLL)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """End the run cleanly when its reader gives up, rather than leave it alone."""
+        self.stop.requests += 1
+        self._signal(process, signal.SIGINT)
+        deadline = time.monotonic() + _GRACE
+        while process.poll() is None and time.monotonic() < deadline and self.stop.requests < 2:
+            time.sleep(_POLL)
+        if process.poll() is None:
+            self._signal(process, signal.SIGKILL)
 
     def _start(self, spec: RunSpec, directory: Path) -> subprocess.Popen[bytes]:
         log = os.open(directory / LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -107,6 +119,18 @@ class PlaybookEngine:
         for pid in (process.pid, *targets):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+
+def _sweep(spec: RunSpec) -> None:
+    """End what an interrupted run leaves: connections kept open for the next task, workers whose parent is gone.
+
+    They are known by the folder of their sockets, which only this practice's runs use; its lock is held.
+    """
+    mark = f"{SOCKETS}={sockets_directory(spec.folder.root)}".encode()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark in path.read_bytes().split(b"\0"):
+                os.kill(int(path.parent.name), signal.SIGKILL)
 
 
 def _descendants(pid: int) -> list[int]:

@@ -18,6 +18,7 @@ from antiseche.engine.redact import redact
 from antiseche.engine.scope import inventory_hosts
 from antiseche.engine.spec import Engine, RunSpec
 from antiseche.engine.summary import RunSummary
+from antiseche.errors import ExitCode
 from antiseche.i18n import _
 
 OnEvent = Callable[[Event], None]
@@ -64,35 +65,45 @@ def run_playbook(
         used = engine or PlaybookEngine(stop=stop, lock=held)
         summary = RunSummary()
         summary.add(Event("run_start", data={"hosts": expected}))
-        with _signals(stop):
-            for event in used.run(spec, own.dir):
-                if event.event == "run_start":
-                    continue
-                summary.add(event)
-                if on_event is not None:
-                    on_event(event)
-        interrupted = used.outcome.interrupted and not summary.complete
-        summary.close(interrupted=interrupted)
-        if not summary.complete and not interrupted:
-            summary.error = _reason(own)
-        if run is None:
-            own.finish(summary, used.outcome.rc)
+        try:
+            with _signals(stop), contextlib.closing(used.run(spec, own.dir)) as stream:
+                for event in stream:
+                    if event.event == "run_start":
+                        continue
+                    summary.add(event)
+                    if on_event is not None:
+                        on_event(event)
+        except BaseException:
+            _close(own, summary, None, interrupted=True, finish=run is None)
+            raise
+        _close(own, summary, used.outcome.rc, interrupted=used.outcome.interrupted and not summary.complete, finish=run is None)
     return own, summary
 
 
-def _reason(run: Run) -> str:
-    """Return what Ansible said last when it did not even reach a host; its log keeps the rest."""
+def _close(own: Run, summary: RunSummary, rc: int | None, *, interrupted: bool, finish: bool) -> None:
+    """Decide how the run ended, and record it unless its caller does."""
+    summary.close(interrupted=interrupted)
+    if not interrupted and (not summary.complete or (rc != 0 and summary.exit_code() is ExitCode.OK)):
+        summary.error = _reason(own, rc)
+    if finish:
+        own.finish(summary, rc)
+
+
+def _reason(run: Run, rc: int | None) -> str:
+    """Return what Ansible said when it did not go to its end; its log keeps the rest."""
     path = run.dir / LOG_NAME
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    said = [line for line in lines if line.startswith(("[ERROR]", "ERROR!", "fatal:"))] or [
-        line for line in lines if line.strip()
-    ]
-    return _("Ansible s'est arrêté avant la fin : {reason} (détail : {path})").format(
-        reason=redact(said[0] if said else "?"), path=path
-    )
+    errors = [line for line in lines if line.startswith(("[ERROR]", "ERROR!", "fatal:"))]
+    if errors:
+        said = errors[0]
+    elif rc is not None and rc < 0:
+        said = _("arrêté par le signal {n}").format(n=-rc)
+    else:
+        said = next((line for line in reversed(lines) if line.strip()), "?")
+    return _("Ansible s'est arrêté avant la fin : {reason} (détail : {path})").format(reason=redact(said), path=path)
 
 
 @contextlib.contextmanager

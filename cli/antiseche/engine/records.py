@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
 import platform
 import secrets
-import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -92,7 +90,7 @@ def create_run(
         "rehearsal": folder.rehearsal,
         "started": events.now(),
         "ended": None,
-        "operator": f"{getpass.getuser()}@{socket.gethostname()}",
+        "operator": events.operator(),
         "provenance": provenance(folder),
         "scope": {"expected": expected or [], "reached": [], "unreachable": []},
         "rc": None,

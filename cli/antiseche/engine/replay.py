@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 from antiseche.engine.events import Event, read_events
@@ -18,7 +18,7 @@ class ReplayEngine:
         self.outcome = Outcome()
         self.specs: list[RunSpec] = []
 
-    def run(self, spec: RunSpec, directory: Path) -> Iterator[Event]:
+    def run(self, spec: RunSpec, directory: Path) -> Generator[Event]:
         """Yield the recorded events; nothing is written."""
         del directory
         self.specs.append(spec)

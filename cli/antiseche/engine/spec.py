@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,6 +55,6 @@ class Engine(Protocol):
 
     outcome: Outcome
 
-    def run(self, spec: RunSpec, directory: Path) -> Iterator[Event]:
-        """Run; files of the run go to ``directory``."""
+    def run(self, spec: RunSpec, directory: Path) -> Generator[Event]:
+        """Run; files of the run go to ``directory``. Closing the generator ends the run."""
         ...

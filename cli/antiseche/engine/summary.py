@@ -109,15 +109,15 @@ class RunSummary:
             host.status = _status(host)
 
     def exit_code(self) -> ExitCode:
-        """Return the exit code: an interruption first, then a failure, then an unreachable host."""
+        """Return the exit code: interrupted, a task failed, the kit failed, a host was unreachable, in that order."""
         statuses = {host.status for host in self.hosts.values()}
         if self.interrupted:
             return ExitCode.INTERRUPTED
         if HostStatus.FAILED in statuses:
             return ExitCode.TASK_FAILED
-        if HostStatus.UNREACHABLE in statuses:
-            return ExitCode.UNREACHABLE
-        return ExitCode.OK if self.complete and not self.error else ExitCode.FAILURE
+        if self.error or not self.complete or statuses & {HostStatus.NOT_STARTED, HostStatus.INTERRUPTED}:
+            return ExitCode.FAILURE  # some host was left out, whatever the others say
+        return ExitCode.UNREACHABLE if HostStatus.UNREACHABLE in statuses else ExitCode.OK
 
     def changes(self) -> set[tuple[str, str, str]]:
         """Return every (host, role, change)."""
@@ -190,6 +190,8 @@ def _stats(host: HostSummary, counts: dict[str, Any]) -> None:
     cut = max(len(host.failures) - real, 0)
     host.rescued += host.failures[:cut]
     host.failures = host.failures[cut:]
+    # A failure whose event was lost (a full disk) is a failure still.
+    host.failures += [Failure(host.role, host.task, "")] * (real - len(host.failures))
     host.failed = len(host.failures)
     if int(counts.get("unreachable") or 0) and not host.unreachable:
         host.unreachable = "?"
