@@ -16,10 +16,11 @@ from antiseche import i18n
 
 PACKAGE = Path(i18n.__file__).parent
 Id = str | tuple[str, ...]
+METHODS = [("**.py", "python"), ("**.j2", "jinja2.ext:babel_extract")]
 
 
 def extracted(source: Path, keywords: dict[str, tuple[int, ...] | None]) -> set[Id]:
-    return {message for _file, _line, message, _comments, _context in extract_from_dir(source, keywords=keywords)}
+    return {message for _file, _line, message, _comments, _context in extract_from_dir(source, METHODS, keywords=keywords)}
 
 
 def catalogue(language: str, domain: str) -> Catalog:
@@ -46,6 +47,7 @@ def entries(language: str, domain: str) -> Iterator[Message]:
 
 def test_extraction_finds_the_sources() -> None:
     assert "Démonstration complète sur le cabinet d'exemple." in OURS
+    assert "Ce qui ne va pas, et que faire" in OURS, "templates are extracted too"
     assert "No such command {name!r}." in CLICKS
 
 

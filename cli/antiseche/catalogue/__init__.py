@@ -4,12 +4,13 @@ Adding a role is adding a folder with a ``controls.yml``: it is found here.
 """
 
 from antiseche.catalogue.load import Catalogue, catalogue_digest, load_catalogue, load_sources
-from antiseche.catalogue.model import Control, Reference, RoleControls, Severity, Source
+from antiseche.catalogue.model import Control, Reference, Repair, RoleControls, Severity, Source
 
 __all__ = [
     "Catalogue",
     "Control",
     "Reference",
+    "Repair",
     "RoleControls",
     "Severity",
     "Source",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -58,7 +59,7 @@ def load_catalogue(roles_dir: Path | None = None) -> Catalogue:
         CatalogueError: a file cannot be read, is not as it should be, or repeats a control id.
     """
     base = roles_dir or kit.roles_dir()
-    found = [_validated(path, RoleControls) for path in sorted(base.glob("*/controls.yml"))]
+    found = [_role(path) for path in sorted(base.glob("*/controls.yml"))]
     roles = tuple(sorted(found, key=lambda role: (role.order, role.role)))
     seen: dict[str, str] = {}
     for role in roles:
@@ -100,6 +101,21 @@ def _parsed(path: Path) -> object:
         raise CatalogueError(
             _("{path}:{line} : YAML incorrect ({problem}).").format(path=path, line=line, problem=error.problem)
         ) from None
+
+
+def _role(path: Path) -> RoleControls:
+    """Read the controls of a role, and refuse a reference that its source cannot hold."""
+    role, sources = _validated(path, RoleControls), load_sources()
+    for number, control in enumerate(role.controls):
+        for place, reference in enumerate(control.references):
+            source = sources.get(reference.source)
+            if source is None or not re.fullmatch(source.numbering, reference.id):
+                raise CatalogueError(
+                    _("{path}:{line} : la référence « {reference} » n'existe pas.").format(
+                        path=path, line=_line(path, ("controls", number, "references", place)), reference=reference
+                    )
+                )
+    return role
 
 
 def _validated(path: Path, model: type[Model]) -> Model:

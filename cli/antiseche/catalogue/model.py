@@ -34,13 +34,25 @@ class Severity(StrEnum):
     LOW = "low"
 
 
+class Repair(StrEnum):
+    """Who can put a control right: the kit by a deployment, or somebody by hand."""
+
+    KIT = "kit"
+    HAND = "hand"
+
+
 class Source(_Strict):
-    """A published text. Only texts read at the source (A) or through a concordant secondary one (B) may be cited."""
+    """A published text. Only texts read at the source (A) or through a concordant secondary one (B) may be cited.
+
+    ``label`` is what a report calls it, ``numbering`` the regular expression of its ids.
+    """
 
     id: str
+    label: str
     title: str
     publisher: str
     address: str
+    numbering: str
     confidence: Literal["A", "B"]
     licence: str
 
@@ -66,14 +78,16 @@ class Applies(_Strict):
 class Control(_Strict):
     """Something that must be true.
 
-    ``statement`` says what holds, ``broken`` what is said when it no longer does; ``max_age_days`` is how long an
-    observation counts.
+    ``statement`` says what holds, ``broken`` what is said when it no longer does, ``remedy`` what to do then and
+    ``repair`` who can; ``max_age_days`` is how long an observation counts.
     """
 
     id: ControlId
     title: Bilingual
     statement: Bilingual
     broken: Bilingual
+    remedy: Bilingual
+    repair: Repair
     severity: Severity
     references: Annotated[list[Reference], Field(min_length=1)]
     applies: Applies = Applies()
@@ -81,9 +95,13 @@ class Control(_Strict):
 
 
 class RoleControls(_Strict):
-    """``controls.yml`` of one role; ``order`` is its place in ``site.yml``."""
+    """``controls.yml`` of one role.
+
+    ``order`` is its place in ``site.yml``; ``steps`` gives the French sentence of each task's name.
+    """
 
     role: str
     order: Annotated[int, Field(ge=1, le=99)]
     title: Bilingual
+    steps: dict[str, Annotated[str, Field(min_length=3)]] = {}
     controls: Annotated[list[Control], Field(min_length=1)]

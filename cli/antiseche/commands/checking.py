@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from antiseche.commands import results_report
 from antiseche.commands.progress import is_live
 from antiseche.engine import records, scope
 from antiseche.engine.records import Run
+from antiseche.errors import ExitCode
 from antiseche.evidence import passes
+from antiseche.evidence.grouping import Difference
 from antiseche.evidence.passes import Pass
 from antiseche.evidence.report import write_report
 from antiseche.i18n import _
@@ -60,6 +63,12 @@ def subject(practice: str, limit: tuple[str, ...], roles: tuple[str, ...], priva
     return Subject(folder, answers, list(wanted) or known, wanted, scope.checked_roles(roles, scope.known_roles()), private_key)
 
 
+def close_unfinished(what: Subject) -> None:
+    """Close the records that killed commands left open, and say so. To be called under the practice's lock."""
+    for run in passes.close_cut(what.folder):
+        click.echo(_("Le passage {run} avait été coupé ; son compte rendu est clos.").format(run=run.id), err=True)
+
+
 def new_run(what: Subject, kind: str, parent: str | None = None, **details: Any) -> Run:
     """Create the run that a pass is recorded in."""
     return records.create_run(what.folder, kind, expected=what.hosts, parent=parent, roles=list(what.roles), **details)
@@ -82,14 +91,18 @@ def verify_pass(what: Subject, kind: str, *, parent: str | None = None, quiet: b
     return pass_
 
 
-def document(command: str, what: Subject, pass_: Pass, report: Path, **more: Any) -> str:
-    """Return the one document of ``--json``."""
+def document(command: str, what: Subject, pass_: Pass, report: Path, code: ExitCode, **more: Any) -> str:
+    """Return the one document of ``--json``; its keys are described in the user guide."""
     data = {
         "command": command,
         "practice": what.folder.name,
         "run": pass_.run.id,
         "run_dir": str(pass_.run.dir),
         "report": str(report),
+        "exit_code": int(code),
+        "rehearsal": pass_.snapshot.data["rehearsal"],
+        "partial": pass_.partial,
+        "scope": pass_.snapshot.data["scope"],
         "counts": pass_.counts,
         "unreachable": pass_.verification.unreachable,
         "results": [result.as_json() for result in pass_.results],
@@ -104,14 +117,21 @@ def show(pass_: Pass, report: Path) -> None:
     click.echo(results_report.table(pass_))
     sys.stdout.flush()
     results_report.show_unreachable(pass_)
-    results_report.show_failing(pass_)
+    results_report.show_findings(pass_)
+    show_end(pass_, report)
+
+
+def show_end(pass_: Pass, report: Path) -> None:
+    """Show the score and where the report is, and say when nothing at all could be checked."""
+    if pass_.blind:
+        click.echo(_("Aucun contrôle n'a pu être exécuté : c'est une panne du kit, pas un état des machines."), err=True)
     results_report.show_headline(pass_)
     click.echo(_("Rapport : {path}").format(path=report))
 
 
-def report_of(what: Subject, pass_: Pass, configuration: list[tuple[str, str, str]] | None = None) -> Path:
+def report_of(what: Subject, pass_: Pass, differences: list[Difference] | None = None) -> Path:
     """Write the report of a pass."""
-    return write_report(pass_, what.answers, configuration=configuration or [])
+    return write_report(pass_, what.answers, differences=differences or [])
 
 
 class CheckProgress:
@@ -122,7 +142,7 @@ class CheckProgress:
         self._controls = controls
         self._stream = stream or sys.stderr
         self._quiet = quiet
-        self._live = is_live(self._stream)
+        self._live = is_live(self._stream) and len(hosts) < shutil.get_terminal_size().lines - 1
         self._drawn = 0
         self._last = 0.0
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from antiseche.catalogue import Catalogue
-from antiseche.engine import events, records
-from antiseche.engine.summary import summarize
-from antiseche.evidence.results import Effective
-from antiseche.evidence.store import Snapshot
+from antiseche.evidence.results import Effective, Known, Result
 from antiseche.i18n import _
-from antiseche.practice.folder import PracticeFolder
+
+Key = tuple[str, str]
+"""A host and a control."""
 
 
 class Cause(StrEnum):
@@ -25,6 +23,7 @@ class Cause(StrEnum):
     REPAIRED_OTHERWISE = "repaired-otherwise"
     SCOPE = "scope"
     RULE = "rule"
+    ANSWERS = "answers"
     VISIBILITY = "visibility"
     DISPOSITION = "disposition"
 
@@ -33,19 +32,24 @@ def cause_label(cause: Cause) -> str:
     """Return what a cause is called."""
     return {
         Cause.DRIFT: _("dérive"),
-        Cause.REOPENED: _("dérive déjà réparée une fois, revenue"),
+        Cause.REOPENED: _("dérive revenue après correction"),
         Cause.REPAIRED_BY_KIT: _("corrigé par le kit"),
         Cause.REPAIRED_OTHERWISE: _("corrigé autrement"),
         Cause.SCOPE: _("périmètre modifié"),
         Cause.RULE: _("règle modifiée"),
-        Cause.VISIBILITY: _("vérification impossible ou redevenue possible"),
+        Cause.ANSWERS: _("réponses modifiées"),
+        Cause.VISIBILITY: _("vérification impossible, ou redevenue possible"),
         Cause.DISPOSITION: _("dérogation accordée ou échue"),
     }[cause]
 
 
 @dataclass(frozen=True)
 class Transition:
-    """One control of one host whose result is no longer what it was. ``None``: it was not there."""
+    """One control of one host whose result is no longer what it was.
+
+    ``before`` and ``after`` are effective results, None where the control was not there; ``seen_before`` and
+    ``seen_after`` are the UTC times between which it changed.
+    """
 
     host: str
     control: str
@@ -55,61 +59,44 @@ class Transition:
     seen_after: str
     cause: Cause
 
+    @property
+    def key(self) -> Key:
+        """Host and control."""
+        return self.host, self.control
+
     def as_json(self) -> dict[str, Any]:
         """Return the line of ``transitions.jsonl``."""
         return {**asdict(self), "cause": str(self.cause)}
 
 
+Repaired = Callable[[Result, Known], bool]
+"""Says whether the kit changed what a control looks at after it was last known to fail."""
+
+
 def transitions(
-    before: Snapshot | None,
-    after: Snapshot,
-    history: Iterable[Snapshot],
-    repaired: set[tuple[str, str]],
-    catalogue: Catalogue,
+    before: Mapping[Key, Result], after: Mapping[Key, Result], times: tuple[str, str], repaired: Repaired
 ) -> list[Transition]:
     """Derive what changed from one snapshot to the next.
 
+    What could not be seen for a while is compared with what was last known: a host that was off during a pass does not
+    make a drift go unnoticed.
+
     Args:
-        before: the snapshot before; None yields nothing, for there is nothing to compare with.
-        after: the new one.
-        history: older snapshots, to tell what drifts again.
-        repaired: (host, role) pairs that the kit changed between the two.
-        catalogue: which role each control belongs to.
+        before: results of the snapshot before.
+        after: results of the new one.
+        times: UTC times at which the two ended.
+        repaired: who repaired, asked only for what was known to fail and now passes.
     """
-    if before is None:
-        return []
-    old, new = before.results, after.results
-    once_broken = {key for snapshot in history for key, result in snapshot.results.items() if result.outcome == "fail"}
-    rules_before, rules_after = before.data.get("rules", {}), after.data.get("rules", {})
     found = []
-    for key in sorted(old.keys() | new.keys()):
-        was, now = old.get(key), new.get(key)
-        if was is not None and now is not None and was.effective == now.effective:
+    for key in sorted(before.keys() | after.keys()):
+        was, now = before.get(key), after.get(key)
+        cause = _cause(was, now, repaired)
+        if cause is None:
             continue
-        host, control = key
-        if was is None or now is None:
-            cause = Cause.SCOPE
-        elif rules_before.get(control) != rules_after.get(control):
-            cause = Cause.RULE
-        elif was.outcome == now.outcome:
-            cause = Cause.DISPOSITION
-        elif {was.outcome, now.outcome} - {"pass", "fail"}:
-            cause = Cause.VISIBILITY
-        elif now.outcome == "fail":
-            cause = Cause.REOPENED if key in once_broken else Cause.DRIFT
-        else:
-            role = catalogue.role_of[control].role if control in catalogue.role_of else ""
-            cause = Cause.REPAIRED_BY_KIT if (host, role) in repaired else Cause.REPAIRED_OTHERWISE
+        compared = was.known.at if was and was.known and cause in _BETWEEN_MEASURES else times[0]
+        seen = now.at if now is not None and cause in _BETWEEN_MEASURES else times[1]
         found.append(
-            Transition(
-                host,
-                control,
-                str(was.effective) if was else None,
-                str(now.effective) if now else None,
-                before.ended,
-                after.ended,
-                cause,
-            )
+            Transition(*key, str(was.effective) if was else None, str(now.effective) if now else None, compared, seen, cause)
         )
     return found
 
@@ -119,19 +106,36 @@ def broken(changes: Iterable[Transition]) -> list[Transition]:
     return [change for change in changes if change.cause in (Cause.DRIFT, Cause.REOPENED)]
 
 
-def repaired_by_kit(folder: PracticeFolder, since: str | None, until: str) -> set[tuple[str, str]]:
-    """Return the (host, role) pairs that runs of the kit changed after one run and up to another (run ids)."""
-    pairs: set[tuple[str, str]] = set()
-    for run in records.runs(folder):
-        if (since is not None and run.id <= since) or run.id > until or run.record.get("check") or not run.events_file.exists():
-            continue
-        if run.kind not in ("deploy", "fix"):
-            continue
-        summary = summarize(events.read_events(run.events_file))
-        pairs |= {(host.name, change.role) for host in summary.hosts.values() for change in host.changes}
-    return pairs
+_BETWEEN_MEASURES = (Cause.DRIFT, Cause.REOPENED, Cause.REPAIRED_BY_KIT, Cause.REPAIRED_OTHERWISE)
 
 
-def is_broken(effective: Effective) -> bool:
-    """Say whether a result asks for something to be done."""
-    return effective in (Effective.FAIL, Effective.ERROR, Effective.UNKNOWN)
+def _cause(was: Result | None, now: Result | None, repaired: Repaired) -> Cause | None:
+    if was is None or now is None:
+        return Cause.SCOPE
+    if was.effective is now.effective and was.outcome == now.outcome:
+        return None
+    if was.outcome == now.outcome and was.run == now.run:
+        # Measured once, judged twice: a waiver began or ended, or the measure grew too old.
+        return Cause.VISIBILITY if Effective.UNKNOWN in (was.effective, now.effective) else Cause.DISPOSITION
+    if "not-applicable" in (was.outcome, now.outcome):
+        return Cause.VISIBILITY if was.outcome == now.outcome else Cause.SCOPE
+    if now.outcome in ("error", "unknown"):
+        return None if was.effective is now.effective else Cause.VISIBILITY
+    return _between_measures(was, now, repaired)
+
+
+def _between_measures(was: Result, now: Result, repaired: Repaired) -> Cause | None:
+    """Compare a fresh pass or fail with the last one known."""
+    known = was.known
+    if known is None:
+        return Cause.VISIBILITY
+    if known.outcome == now.outcome:
+        stayed = was.outcome == now.outcome and not was.stale
+        return Cause.DISPOSITION if stayed else Cause.VISIBILITY
+    if known.rule != now.rule:
+        return Cause.RULE
+    if known.wish != now.wish:
+        return Cause.ANSWERS
+    if now.outcome == "fail":
+        return Cause.REOPENED if was.failed_before else Cause.DRIFT
+    return Cause.REPAIRED_BY_KIT if repaired(now, known) else Cause.REPAIRED_OTHERWISE

@@ -1,7 +1,7 @@
 """The store: one full snapshot per run in ``runs/<id>/results.json``, each naming the digest of the one before.
 
-Files only. A run cut short leaves no snapshot, or the whole one: the file is renamed into place. Anything else found
-under that name is reported by `verify_chain` and never taken for a result.
+Files only. A run cut short leaves no snapshot, or the whole one. A snapshot counts only when its bytes are those that
+the register (`ledger`) names; anything else under that name is reported by `chain` and never taken for a result.
 """
 
 from __future__ import annotations
@@ -11,27 +11,77 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from antiseche.engine.records import Run
-from antiseche.evidence.results import Effective, Result
-from antiseche.i18n import _
-from antiseche.practice.atomic import write_text
+from antiseche.evidence import ledger as register
+from antiseche.evidence.ledger import FIRST, Ledger, Line
+from antiseche.evidence.results import Result
+from antiseche.practice.atomic import explained, write_text
 from antiseche.practice.folder import PracticeFolder
-from antiseche.verify.observation import canonical, leaf_digest
+from antiseche.practice.schema import Waiver
+from antiseche.practice.staging import sync_directory
+from antiseche.verify.observation import canonical
 
 RESULTS_NAME = "results.json"
 OBSERVATIONS_NAME = "observations.jsonl"
-FIRST = "0" * 64
+_STAGED_NAME = "results.json.new"
+
+
+class Scope(BaseModel):
+    """What a run looked at: hosts of the practice, those asked for, reached, not reached and why; roles (empty: all)."""
+
+    hosts: list[str]
+    expected: list[str]
+    reached: list[str]
+    unreachable: dict[str, str]
+    roles: list[str]
+
+
+class Deployment(BaseModel):
+    """A run that changed hosts, and the digest of its events."""
+
+    run: str
+    kind: str
+    events_sha256: str | None
+
+
+class _Body(BaseModel):
+    """What a snapshot must hold to be one; ``results`` are read apart."""
+
+    model_config = ConfigDict(extra="allow")
+
+    v: Literal[1]
+    run: str
+    prev: str = Field(pattern=r"^[0-9a-f]{64}$")
+    kind: str
+    parent: str | None
+    operator: str
+    started: AwareDatetime
+    ended: AwareDatetime
+    rehearsal: bool
+    provenance: dict[str, Any]
+    scope: Scope
+    skew_seconds: dict[str, int]
+    deployments: list[Deployment]
+    waivers: list[Waiver]
+    counts: dict[str, int]
+
+
+_RESULTS = TypeAdapter(list[Result])
+_TIMES = TypeAdapter(list[AwareDatetime])
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All results of one run, as they were."""
+    """The state of the whole practice as one run left it."""
 
     path: Path
     sha256: str
     data: dict[str, Any] = field(repr=False)
+    entries: tuple[Result, ...] = field(repr=False)
 
     @property
     def run_id(self) -> str:
@@ -46,105 +96,130 @@ class Snapshot:
     @property
     def results(self) -> dict[tuple[str, str], Result]:
         """Results by host and control."""
-        return {
-            (entry["host"], entry["control"]): Result(
-                entry["host"],
-                entry["control"],
-                entry["outcome"],
-                Effective(entry["effective"]),
-                entry["message"],
-                tuple(entry["leaves"]),
-                entry["waiver"],
-            )
-            for entry in self.data["results"]
-        }
+        return {result.key: result for result in self.entries}
 
 
-def append(folder: PracticeFolder, run: Run, body: dict[str, Any], observations: list[dict[str, Any]]) -> Snapshot:
-    """Write the observations, then the snapshot that commits to them. To be called under the practice's lock."""
-    lines = "".join(json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n" for entry in observations)
-    write_text(run.dir / OBSERVATIONS_NAME, lines, mode=0o600)
-    last = latest(folder)
-    data = {
-        "v": 1,
-        "run": run.id,
-        "prev": last.sha256 if last else FIRST,
-        "prev_run": last.run_id if last else None,
-        **body,
-    }
+def append(
+    folder: PracticeFolder, run: Run, body: dict[str, Any], results: list[Result], observations: list[dict[str, Any]]
+) -> Snapshot:
+    """Write the observations, then the snapshot that commits to them. To be called under the practice's lock.
+
+    The register is written between the snapshot's bytes and its name: killed at any moment, the run has left either
+    nothing that counts or all of it.
+
+    Raises:
+        AntisecheError: the disk refuses; nothing of this run counts.
+    """
+    ledger = recovered(folder.runs_dir)
+    own = {leaf for result in results if result.run == run.id for leaf in result.leaves}
+    lines = [json.dumps(entry, ensure_ascii=False, sort_keys=True) for entry in observations if entry["leaf"] in own]
+    write_text(run.dir / OBSERVATIONS_NAME, "".join(line + "\n" for line in lines), mode=0o600)
+    data = {"v": 1, "run": run.id, "prev": ledger.head, **body, "results": [result.as_json() for result in results]}
     text = canonical(data).decode()
-    path = run.dir / RESULTS_NAME
-    write_text(path, text, mode=0o600)
-    return Snapshot(path, hashlib.sha256(text.encode()).hexdigest(), data)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    write_text(run.dir / _STAGED_NAME, text, mode=0o600)
+    deployments = [str(deployment["run"]) for deployment in body["deployments"]]
+    register.add(ledger, Line(run=run.id, sha256=digest, prev=ledger.head, deployments=deployments))
+    _name(run.dir)
+    return Snapshot(run.dir / RESULTS_NAME, digest, data, tuple(results))
+
+
+def recovered(runs_dir: Path) -> Ledger:
+    """Return the register, after finishing what a killed command had begun. To be called under the practice's lock."""
+    ledger = register.read(runs_dir)
+    if ledger.lines:
+        last = runs_dir / ledger.lines[-1].run
+        if not (last / RESULTS_NAME).exists() and _digest(last / _STAGED_NAME) == ledger.head:
+            _name(last)
+        return ledger
+    found = {path.parent.name: path for path in runs_dir.glob(f"*/{RESULTS_NAME}") if register.valid_run(path.parent.name)}
+    return register.add(ledger, *_relisted(found)) if found else ledger
 
 
 def snapshots(folder: PracticeFolder) -> Iterator[Snapshot]:
-    """Yield the snapshots of a practice that can be read, oldest first."""
-    yield from snapshots_in(folder.runs_dir)
-
-
-def snapshots_in(runs_dir: Path) -> Iterator[Snapshot]:
-    """Yield the snapshots under a folder of runs, oldest first."""
-    for path in _paths(runs_dir):
-        snapshot = _read(path)
+    """Yield the snapshots of a practice that the register vouches for, oldest first."""
+    for line in register.read(folder.runs_dir).lines:
+        snapshot = read(folder.runs_dir, line)
         if snapshot is not None:
             yield snapshot
 
 
 def latest(folder: PracticeFolder) -> Snapshot | None:
-    """Return the last snapshot that can be read."""
-    for path in reversed(_paths(folder.runs_dir)):
-        snapshot = _read(path)
-        if snapshot is not None:
-            return snapshot
+    """Return the last snapshot that the register vouches for."""
+    found = (read(folder.runs_dir, line) for line in reversed(register.read(folder.runs_dir).lines))
+    return next((snapshot for snapshot in found if snapshot is not None), None)
+
+
+def read(runs_dir: Path, line: Line) -> Snapshot | None:
+    """Read the snapshot of a line; None when it is not there, or not what the register says."""
+    found = read_bytes(runs_dir, line)
+    return _parsed(*found, line.sha256) if found else None
+
+
+def read_bytes(runs_dir: Path, line: Line) -> tuple[Path, bytes] | None:
+    """Return where the snapshot of a line is and its bytes, if they are those that the register names.
+
+    Between the register and the snapshot's name there is one step: whoever reads then finds the staged file.
+    """
+    for name in (RESULTS_NAME, _STAGED_NAME):
+        path = runs_dir / line.run / name
+        try:
+            raw = path.read_bytes()
+        except OSError:
+            continue
+        if hashlib.sha256(raw).hexdigest() == line.sha256:
+            return path, raw
     return None
 
 
-def verify_chain(folder: PracticeFolder) -> list[str]:
-    """Return what is wrong with the store, in words; empty when every snapshot follows from the one before."""
-    problems: list[str] = []
-    previous = FIRST
-    for path in _paths(folder.runs_dir):
-        snapshot = _read(path)
-        if snapshot is None:
-            problems.append(_("{path} : illisible ou tronqué").format(path=path))
-            continue
-        if snapshot.data.get("prev") != previous:
-            problems.append(_("{path} : ne suit pas le passage précédent (passage retiré, déplacé ou modifié)").format(path=path))
-        problems += _observation_problems(path, snapshot)
-        previous = snapshot.sha256
-    return problems
-
-
-def _observation_problems(path: Path, snapshot: Snapshot) -> list[str]:
-    """Return the observations that are missing, or are not what was committed to."""
-    kept: set[str] = set()
-    source = path.parent / OBSERVATIONS_NAME
-    problems = []
+def _parsed(path: Path, raw: bytes, digest: str) -> Snapshot | None:
     try:
-        for line in source.read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            if leaf_digest(entry["salt"], entry["value"]) != entry["leaf"]:
-                problems.append(_("{path} : l'observation {leaf} a été modifiée").format(path=source, leaf=entry["leaf"][:12]))
-            kept.add(entry["leaf"])
-    except (OSError, ValueError, KeyError, TypeError):
-        problems.append(_("{path} : illisible ou tronqué").format(path=source))
-    wanted = {leaf for entry in snapshot.data["results"] for leaf in entry["leaves"]}
-    if wanted - kept:
-        problems.append(_("{path} : {n} observations manquent").format(path=source, n=len(wanted - kept)))
-    return problems
-
-
-def _paths(runs_dir: Path) -> list[Path]:
-    return sorted(runs_dir.glob(f"*/{RESULTS_NAME}")) if runs_dir.is_dir() else []
-
-
-def _read(path: Path) -> Snapshot | None:
-    try:
-        raw = path.read_bytes()
         data = json.loads(raw)
-    except (OSError, ValueError):
+        _Body.model_validate(data)
+        entries = tuple(_RESULTS.validate_python(data.get("results")))
+        _TIMES.validate_python([entry.at for entry in entries if entry.at])
+    except (ValueError, ValidationError, RecursionError):
         return None
-    if not isinstance(data, dict) or data.get("v") != 1 or "results" not in data:
-        return None
-    return Snapshot(path, hashlib.sha256(raw).hexdigest(), data)
+    return Snapshot(path, digest, data, entries)
+
+
+def _relisted(found: dict[str, Path]) -> list[Line]:
+    """Return lines for snapshots that no register names: along their own links, then by name."""
+    by_prev: dict[str, list[Line]] = {}
+    for run, path in sorted(found.items()):
+        raw = path.read_bytes()
+        snapshot = _parsed(path, raw, hashlib.sha256(raw).hexdigest())
+        if snapshot is not None:
+            deployments = [str(deployment["run"]) for deployment in snapshot.data["deployments"]]
+            line = Line(
+                run=run,
+                sha256=snapshot.sha256,
+                prev=str(snapshot.data["prev"]),
+                deployments=deployments,
+                relisted=True,
+            )
+            by_prev.setdefault(line.prev, []).append(line)
+    lines: list[Line] = []
+    head = FIRST
+    while by_prev:
+        following = by_prev.get(head) or min(by_prev.values(), key=lambda group: group[0].run)
+        line = following.pop(0)
+        by_prev = {prev: group for prev, group in by_prev.items() if group}
+        lines.append(line)
+        head = line.sha256
+    return lines
+
+
+def _name(directory: Path) -> None:
+    try:
+        (directory / _STAGED_NAME).replace(directory / RESULTS_NAME)
+        sync_directory(directory)
+    except OSError as error:
+        raise explained(error, directory / RESULTS_NAME) from None
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

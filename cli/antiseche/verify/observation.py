@@ -11,10 +11,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 KEPT_BYTES = 4096
-# Password hashes and private keys: nothing that a machine answers may carry them into the evidence.
+# Nothing that a machine answers may carry a secret into the evidence. What only looks like one (public keys, digests,
+# the names of options) stays: it is what was observed.
+_NAME = r"(?:pass(?:word|wd|phrase)|pwd|mdp|secret|token|jeton|api[_-]?key)"
 _MASKS = (
-    (re.compile(r"\$(y|gy|1|2[aby]|5|6|7|sha1)\$[^\s:,'\"]+"), r"$\1$***"),
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), "***"),
+    (re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,20}-----.*?(?:-----END [^\n]{0,80}-----|\Z)", re.DOTALL), "***"),
+    (re.compile(r"\$ANSIBLE_VAULT;[^\n]*(?:\n[0-9a-f]+(?=\n|\Z))*"), "***"),
+    # $kind$salt$hash, whatever the kind; then the old hashes without a kind, in a line of /etc/shadow
+    (re.compile(r"\$([A-Za-z0-9-]{1,16})\$[./A-Za-z0-9$=,+-]{8,}"), r"$\1$***"),
+    (re.compile(r"(?<![\w.:-])([\w.-]{1,64}:[!*]{0,2})[./0-9A-Za-z]{13}(:\d*:)"), r"\1***\2"),
+    (re.compile(r"\b(\w{1,20}://[^\s:/@]{0,100}:)[^\s@/]{1,200}@"), r"\1***@"),
+    (re.compile(r"\b(bearer|basic)\s{1,5}[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), r"\1 ***"),
+    # first passwords of the kit: four groups of four
+    (re.compile(r"(?<![\w-])[A-Za-z0-9]{4}(?:-[A-Za-z0-9]{4}){3}(?![\w-])"), "***"),
+)
+_NAMED = re.compile(
+    rf"((?<![A-Za-z]){_NAME}[\"']?\s{{0,5}}[:=]\s{{0,5}}|(?<!-)--{_NAME}\s{{1,5}})"
+    r"(?:\"[^\"\n]{1,500}\"|'[^'\n]{1,500}'|[^\s,;\"']{6,500})",
+    re.IGNORECASE,
 )
 
 
@@ -29,10 +43,10 @@ def leaf_digest(salt: str, value: dict[str, Any]) -> str:
 
 
 def masked(text: str) -> str:
-    """Hide password hashes and private keys."""
+    """Hide password hashes, private keys, tokens, and values that are named as secrets."""
     for pattern, replacement in _MASKS:
         text = pattern.sub(replacement, text)
-    return text
+    return _NAMED.sub(r"\1***", text)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ controls:
     title: {fr: "Un titre", en: "A title"}
     statement: {fr: "Une phrase.", en: "A sentence."}
     broken: {fr: "Cassé.", en: "Broken."}
+    remedy: {fr: "Réparer.", en: "Mend."}
+    repair: kit
     severity: high
     references: [{source: HYG, id: "1"}]
 """
@@ -76,7 +78,7 @@ def test_digest_follows_the_rule_and_not_the_comments(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (CONTROLS.replace("severity: high", "severity: huge"), "controls.yml:9 : controls.0.severity"),
+        (CONTROLS.replace("severity: high", "severity: huge"), "controls.yml:11 : controls.0.severity"),
         (CONTROLS.replace("    broken:", "    borken:"), "controls.yml:"),
         (CONTROLS.replace("EXE-01", "exe-1"), "controls.yml:5 : controls.0.id"),
         (CONTROLS.replace("role: sample", "role: [sample"), "YAML"),
@@ -84,7 +86,7 @@ def test_digest_follows_the_rule_and_not_the_comments(tmp_path: Path) -> None:
         ("", "controls.yml:1"),
         ("- 1\n- 2\n", "controls.yml:1"),
         (CONTROLS.replace('en: "A title"', 'en: ""'), "controls.yml:6"),
-        (CONTROLS.replace('references: [{source: HYG, id: "1"}]', "references: []"), "controls.yml:10"),
+        (CONTROLS.replace('references: [{source: HYG, id: "1"}]', "references: []"), "controls.yml:12"),
     ],
 )
 def test_a_wrong_file_gives_one_sentence_with_its_place(tmp_path: Path, text: str, expected: str) -> None:

@@ -12,6 +12,8 @@ CONTROL = """\
     title: {{fr: "Titre", en: "Title"}}
     statement: {{fr: "Phrase.", en: "Sentence."}}
     broken: {{fr: "Cassé.", en: "Broken."}}
+    remedy: {{fr: "Réparer.", en: "Mend."}}
+    repair: kit
     severity: high
     references: [{{source: HYG, id: "1"}}]
     applies: {applies}
@@ -35,7 +37,7 @@ def write_ssh(folder: Path) -> None:
         f"""#!/bin/sh
 for last; do :; done
 case "$*" in *@dead*) echo "ssh: connect to host dead port 22: No route to host" >&2; exit 255;; esac
-exec sh -c "$(printf '%s' "$last" | sed 's|^sudo -n /usr/bin/python3|{sys.executable}|')"
+exec sh -c "$(printf '%s' "$last" | sed -e 's|^sudo -n /usr/bin/python3|{sys.executable}|' -e 's|os.geteuid()|0|')"
 """,
         encoding="utf-8",
     )

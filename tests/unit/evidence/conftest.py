@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import scene as scenes
+
+from antiseche import kit
+from antiseche.catalogue import load_catalogue
+from antiseche.engine import records
+
+
+@pytest.fixture
+def small_kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    root = tmp_path / "kit"
+    scenes.write_kit(root)
+    monkeypatch.setattr(kit, "kit_dir", lambda: root)
+    monkeypatch.setattr(records, "kit_dir", lambda: root)
+    load_catalogue.cache_clear()
+    yield root
+    load_catalogue.cache_clear()
+
+
+@pytest.fixture
+def scene(small_kit: Path, tmp_path: Path) -> scenes.Scene:
+    return scenes.Scene(tmp_path / "tilleuls")
