@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from antiseche import kit
-from antiseche.catalogue import catalogue_digest, load_catalogue, load_sources
+from antiseche.catalogue import Control, Repair, catalogue_digest, load_catalogue, load_sources
 from antiseche.catalogue.load import CatalogueError
+from antiseche.catalogue.model import Bilingual
 
 CONTROLS = """\
 role: sample
@@ -103,3 +104,48 @@ def test_an_id_given_twice_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(CatalogueError, match="EXE-01"):
         load_catalogue(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "number"),
+    [
+        ("HYG", "0"), ("HYG", "43"), ("HYG", "8.1"), ("BP28", "R0"), ("BP28", "R81"), ("BP28", "31"), ("CNILG", "26"),
+        ("CNILG", "4.12.1"), ("PSSI", "4"), ("PSSI", "6.1"), ("PSSI", "8.1.1.1"), ("MISSION", "A6"), ("MISSION", "F1"),
+        ("TPE", "14"), ("RECYF", "21.A"), ("CLAU", "9.3"), ("PWD", "CNIL"), ("MAGAZINE", "1"), ("hyg", "1"),
+    ],
+)  # fmt: skip
+def test_a_reference_that_its_source_cannot_hold_is_refused(tmp_path: Path, source: str, number: str) -> None:
+    with pytest.raises(CatalogueError, match=r"controls\.yml:12 .*n'existe pas"):
+        load_catalogue(roles(tmp_path, CONTROLS.replace('{source: HYG, id: "1"}', f'{{source: {source}, id: "{number}"}}')))
+
+
+def texts(control: Control) -> dict[str, Bilingual]:
+    return {name: getattr(control, name) for name in ("statement", "broken", "remedy")}
+
+
+@pytest.mark.parametrize("control", list(load_catalogue()), ids=lambda control: control.id)
+def test_texts_are_whole_sentences_in_both_languages(control: Control) -> None:
+    for name, text in texts(control).items():
+        for sentence in (text.fr, text.en):
+            assert sentence[0].isupper(), name
+            assert sentence.endswith("."), name
+            assert "  " not in sentence
+            assert len(sentence) <= 220, name
+        assert text.fr != text.en
+        # French double punctuation takes a space before it, English none.
+        assert not re.search(r"\w[:;!?»]", text.fr), text.fr
+        assert not re.search(r"\s[:;!?]|[«»]", text.en), text.en
+    assert not str(control.title).endswith(".")
+    assert len({text.fr for text in texts(control).values()}) == 3
+
+
+def test_what_the_kit_repairs_is_not_told_to_be_done_by_hand() -> None:
+    for control in load_catalogue():
+        if control.repair is Repair.KIT:
+            assert " à la main" not in control.remedy.fr, control.id
+
+
+def test_titles_are_all_different() -> None:
+    for language in ("fr", "en"):
+        titles = [getattr(control.title, language) for control in load_catalogue()]
+        assert len(set(titles)) == len(titles)

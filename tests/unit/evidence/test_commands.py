@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from antiseche.engine.spec import RunSpec
 from antiseche.engine.summary import Change, Failure, HostStatus, HostSummary, RunSummary
 from antiseche.errors import AntisecheError, ExitCode
 from antiseche.evidence import chain, store
+from antiseche.evidence.drift import Cause, cause_label
 from antiseche.verify.run import Verification
 
 KEY = ("accueil", "ALP-01")
@@ -552,3 +554,27 @@ def test_every_verb_speaks_english_too(stage: Stage, verb: str) -> None:
 
     assert code in (ExitCode.OK, ExitCode.NOT_CONFORMING)
     assert not re.search(r"\b(machine injoignable|conformes|écart|à faire|Rapport|jamais|passage)\b", out + err)
+
+
+def keys(value: Any) -> set[str]:
+    """Return every key of a document, but names of hosts and what a playbook's own summary holds."""
+    if isinstance(value, list):
+        return set().union(*map(keys, value)) if value else set()
+    if isinstance(value, dict):
+        own = {key for key in value if key not in scenes.HOSTS}
+        return own.union(*(keys(item) for key, item in value.items() if key not in ("summary", "known")))
+    return set()
+
+
+def test_every_key_of_the_documents_is_in_the_guide(stage: Stage) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guide" / "derive.md").read_text(encoding="utf-8")
+    fixing(stage, before={"outcomes": FAIL, "gone": ("serveur",)}, after={"gone": ("serveur",)}, fix=DONE)
+    found = keys(stage.json("drift", "--fix", "--yes")) | keys(stage.json("status"))
+
+    assert {key for key in found if f"`{key}`" not in guide} == set()
+
+
+def test_every_cause_is_in_the_guide() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guide" / "derive.md").read_text(encoding="utf-8")
+
+    assert [cause for cause in Cause if f"| {cause_label(cause)} | `{cause}` |" not in guide] == []
