@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
@@ -34,7 +35,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         guard = arguments.get("guard")
-        if not guard or self._task.check_mode:
+        if not isinstance(guard, Mapping) or self._task.check_mode:  # anything else is for the module to refuse
             result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
             return result
         started, token = time.monotonic(), secrets.token_hex(8)
@@ -50,6 +51,7 @@ class ActionModule(ActionBase):
             raise AnsibleConnectionFailure(self._after_the_cut(guard, token, started, task_vars, error)) from None
         if confirmed.get("failed"):
             result.update({"failed": True, "msg": confirmed.get("msg", "")})
+        result["guard"] = {**result["guard"], "pending": bool(confirmed.get("pending", True))}
         return result
 
     def _guard_module(self, guard: dict[str, Any], state: str, token: str, task_vars: dict[str, Any] | None) -> dict[str, Any]:

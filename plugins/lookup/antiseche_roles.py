@@ -39,9 +39,14 @@ def _roles(folder: str) -> list[str]:
     if folder not in _KNOWN:
         found = []
         for path in Path(folder).glob("*/controls.yml"):
-            order = _ORDER.search(path.read_text(encoding="utf-8"))
+            try:
+                order = _ORDER.search(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise AnsibleLookupError(f"{path} cannot be read: {error}") from error
             if order is None:
                 raise AnsibleLookupError(f"{path} gives no order: add a line such as 'order: 50'")
             found.append((int(order.group(1)), path.parent.name))
+        if not found:  # a play over nothing would end well
+            raise AnsibleLookupError(f"{folder} holds no role of the kit: the installation is incomplete")
         _KNOWN[folder] = [name for _order, name in sorted(found)]
     return _KNOWN[folder]

@@ -59,87 +59,21 @@ RETURN = r"""
 changes: {description: What was (or would be) changed, type: list, elements: str, returned: always}
 """
 
-import json
+import contextlib
 import os
-import re
-import stat
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.antiseche_accounts_plan import Account, Change, State, plan
+from ansible.module_utils.antiseche_accounts_plan import Account, Change, plan
+from ansible.module_utils.antiseche_accounts_read import FIRST_PASSWORDS, PASSWORD_FILES, read_state
+from ansible.module_utils.antiseche_files_land import drop_access_lists
+from ansible.module_utils.antiseche_set_aside import move, sync_folder
 from ansible.module_utils.basic import AnsibleModule
 
-SET_ASIDE = Path("/var/lib/antiseche/set-aside")
-# Files that hold hashes: group shadow may read the live ones (unix_chkpwd, screen lockers), nobody the old passwords.
-PASSWORD_FILES = {
-    "etc/shadow": 0o640,
-    "etc/shadow-": 0o640,
-    "etc/gshadow": 0o640,
-    "etc/gshadow-": 0o640,
-    "etc/security/opasswd": 0o600,
-}
-
-
-def read_state(root: Path, wanted: dict[str, Any]) -> State:
-    """Read the account files under a root."""
-
-    def lines(name: str) -> list[list[str]]:
-        path = root / "etc" / name
-        text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
-        return [line.split(":") for line in text.splitlines() if ":" in line]
-
-    def number(text: str) -> int | None:
-        return int(text) if re.fullmatch(r"\d+", text) else None  # empty and -1 both mean: none
-
-    def endless(age: int | None) -> int:
-        return 99999 if age is None else age
-
-    shadow = {fields[0]: fields for fields in lines("shadow") if len(fields) >= 8}
-    accounts = {}
-    for login, _x, uid, gid, gecos, home, shell, *_ in (
-        f for f in lines("passwd") if len(f) >= 7 and f[2].isdigit() and f[3].isdigit()
-    ):
-        entry = shadow.get(login, ["", "!"] + [""] * 7)
-        ages = (number(entry[3]) or 0, endless(number(entry[4])), number(entry[5]) or 0)
-        account = Account(int(uid), int(gid), gecos, home, shell or "/bin/sh", entry[1], ages, number(entry[2]), number(entry[7]))
-        accounts[login] = account
-        if home.startswith("/") and account.is_human:
-            try:
-                info = (root / home.lstrip("/")).lstat()
-            except OSError:
-                continue
-            if stat.S_ISDIR(info.st_mode):
-                account.home_mode, account.home_uid = stat.S_IMODE(info.st_mode), info.st_uid
-    groups = {f[0]: (int(f[2]), [m for m in f[3].split(",") if m]) for f in lines("group") if len(f) >= 4 and f[2].isdigit()}
-    state = State(accounts, groups)
-    if wanted.get("protect_password_files"):
-        for name, most in PASSWORD_FILES.items():
-            path = root / name
-            if path.is_file() and (path.stat().st_mode & 0o7777 & ~most or path.stat().st_uid != 0):
-                state.open_files.append(f"/{name}")
-    if wanted.get("sudoers_dir"):
-        state.foreign_sudoers = foreign_sudoers(Path(wanted["sudoers_dir"]), wanted.get("sudoers_ours") or [], state)
-    return state
-
-
-def foreign_sudoers(folder: Path, ours: list[str], state: State) -> list[str]:
-    """Return the files of the folder, not ours, that sudo reads and that give somebody who is not a service rights."""
-    services = {login for login, account in state.accounts.items() if 0 < account.uid < 1000}
-    found = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.name in ours or "." in path.name or path.name.endswith("~") or not path.is_file():
-            continue
-        done = subprocess.run(["cvtsudoers", "-f", "json", "-e", str(path)], capture_output=True, text=True, check=False)
-        try:
-            specs = json.loads(done.stdout or "{}").get("User_Specs", [])
-        except ValueError:
-            specs = [{"User_List": [{"username": "unreadable"}]}]
-        users = [user for spec in specs for user in spec["User_List"]]
-        if any(user.get("username") not in services or user.get("negated") for user in users):
-            found.append(path.name)
-    return found
+ROOT = Path("/")
+TOOL_SECONDS = 120
 
 
 class Applier:
@@ -155,54 +89,76 @@ class Applier:
             else:
                 getattr(self, "do_" + step[0].replace("-", "_"))(step[1])
 
-    def run(self, argv: list[str], stdin: str | None = None, may_fail: bool = False) -> None:
-        for wait in (0.5, 1.0, 2.0, None):
-            done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
+    def run(self, argv: list[str], stdin: str = "", may_fail: bool = False) -> None:
+        for wait in (0.5, 1.0, 2.0, 4.0, None):
+            done = subprocess.run(
+                argv, input=stdin, capture_output=True, text=True, errors="replace", check=False, timeout=TOOL_SECONDS
+            )
             if done.returncode == 0 or may_fail:
                 return
             if wait is None or "cannot lock" not in done.stderr:  # another tool is writing the same files
                 raise RuntimeError(f"{argv[0]} failed ({done.returncode}): {done.stderr.strip()[:300]}")
             time.sleep(wait)
 
+    def account(self, login: str) -> Account:
+        found = read_state(ROOT, {}).accounts.get(login)
+        if found is None:
+            raise RuntimeError(f"{login}: the account is gone, somebody else is changing this machine")
+        return found
+
     def do_password(self, login: str) -> None:
+        # chpasswd notes today as the day of the change: the order to change it comes second, and may not get lost.
+        mark = ROOT / FIRST_PASSWORDS / login
+        mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mark.touch(mode=0o600)
+        sync_folder(mark.parent)
         self.run(["chpasswd"], stdin=f"{login}:{self.wanted['initial_passwords'][login]}\n")
+        self.do_renew_first(login)
+
+    def do_renew_first(self, login: str) -> None:
+        self.run(["chage", "-d", "0", "--", login])
+        (ROOT / FIRST_PASSWORDS / login).unlink(missing_ok=True)
 
     def do_home(self, login: str) -> None:
-        account = read_state(Path("/"), {}).accounts[login]
+        account = self.account(login)
+        if account.home_problem or not account.home_path:
+            raise RuntimeError(f"{login}: {account.home_problem or f'{account.home} does not exist'}")
         # O_NOFOLLOW: a person could have replaced the folder by a link to somebody else's.
-        handle = os.open(account.home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        handle = os.open(account.home_path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
+            drop_access_lists(handle)
             os.fchown(handle, account.uid, account.gid)
             os.fchmod(handle, 0o700)
         finally:
             os.close(handle)
 
     def do_sessions(self, login: str) -> None:
-        for argv in (["loginctl", "disable-linger", login], ["loginctl", "terminate-user", login]):
-            try:
+        with contextlib.suppress(FileNotFoundError, subprocess.TimeoutExpired):
+            for argv in (["loginctl", "disable-linger", login], ["loginctl", "terminate-user", login]):
                 self.run(argv, may_fail=True)
-            except FileNotFoundError:
-                return
 
     def do_own_group(self, login: str) -> None:
-        if login not in read_state(Path("/"), {}).groups:
+        if login not in read_state(ROOT, {}).groups:
             self.run(["groupadd", "--", login])
         self.run(["usermod", "-g", login, "--", login])
 
     def do_protect(self, name: str) -> None:
-        os.chown(name, 0, -1)
-        Path(name).chmod(PASSWORD_FILES[name.lstrip("/")])
+        shadow = read_state(ROOT, {}).groups.get("shadow", (0, []))[0]
+        # The tools that ran before made the backup copy with the rights that the file had then.
+        for path in (ROOT / name.lstrip("/"), ROOT / f"{name.lstrip('/')}-"):
+            mode = PASSWORD_FILES.get(str(path.relative_to(ROOT)))
+            if mode is None or not path.exists():
+                continue
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                drop_access_lists(handle)
+                os.fchown(handle, 0, shadow if mode & 0o040 else 0)
+                os.fchmod(handle, mode)
+            finally:
+                os.close(handle)
 
     def do_aside(self, name: str) -> None:
-        SET_ASIDE.mkdir(mode=0o700, parents=True, exist_ok=True)
-        moved = SET_ASIDE / f"sudoers.d-{name}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
-        source = Path(self.wanted["sudoers_dir"]) / name
-        content = source.read_bytes()
-        handle = os.open(moved, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            os.fsync(file.fileno())
-        source.unlink()
+        move(Path(self.wanted["sudoers_dir"]) / name, f"sudoers.d-{name}")
 
 
 SPEC: dict[str, Any] = {
@@ -235,7 +191,7 @@ SPEC: dict[str, Any] = {
         },
     },
     "renew_weak_hashes": {"type": "bool", "default": False},
-    "protect_password_files": {"type": "bool", "default": False},
+    "protect_password_files": {"type": "bool", "default": False, "no_log": False},  # says what to do, is no secret itself
 }
 
 
@@ -245,16 +201,23 @@ def main() -> None:
     wanted = {**module.params, "predict_missing": module.check_mode or module.params["people"] is not None}
     made: list[str] = []
     try:
-        changes = plan(read_state(Path("/"), wanted), wanted)
-        applier = Applier(wanted)
-        for change in changes:
+        for change in plan(read_state(ROOT, wanted), wanted):
             if not module.check_mode:
-                applier.apply(change)
+                Applier(wanted).apply(change)
             made.append(change.text)
-    except (OSError, RuntimeError, ValueError) as error:
+        if made and not module.check_mode:
+            prove(wanted, made)
+    except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
         module.fail_json(msg=str(error), changes=made, changed=bool(made))
     diff = {"before": "", "after": "".join(f"{text}\n" for text in made), "after_header": "accounts"}
     module.exit_json(changed=bool(made), changes=made, diff=diff if made else {})
+
+
+def prove(wanted: dict[str, Any], made: list[str]) -> None:
+    """Look again: what a tool says it did must be what the machine now has."""
+    left = [change.text for change in plan(read_state(ROOT, wanted), wanted) if not change.text.endswith(": sessions ended")]
+    if left:
+        raise RuntimeError(f"the tools reported success after {len(made)} changes, yet this is still to do: {'; '.join(left)}")
 
 
 if __name__ == "__main__":

@@ -72,8 +72,10 @@ def packages() -> dict[str, str]:
     """Return the installed packages and their versions; a foreign architecture does not hide the native one."""
     argv = ["dpkg-query", "-W", "-f=${db:Status-Status} ${Package} ${Version}\n"]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
-    except FileNotFoundError:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, errors="replace", check=False, env={**os.environ, "LC_ALL": "C"}, timeout=120
+        )
+    except (OSError, subprocess.TimeoutExpired):
         return {}
     found: dict[str, str] = {}
     for line in done.stdout.splitlines():
@@ -84,8 +86,9 @@ def packages() -> dict[str, str]:
 
 
 def users(root: Path) -> list[str]:
-    """Return the local accounts' names."""
-    return [line.split(":", 1)[0] for line in read(root / "etc/passwd").splitlines() if ":" in line]
+    """Return the local accounts' names; comments and the + and - of NIS are no accounts."""
+    lines = [line.strip() for line in read(root / "etc/passwd").split("\n")]
+    return [line.split(":", 1)[0] for line in lines if ":" in line and not line.startswith(("#", "+", "-", ":"))]
 
 
 def undone(root: Path) -> list[dict[str, Any]]:
@@ -93,9 +96,10 @@ def undone(root: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted((root / UNDONE).glob("*.json")):
         try:
-            found.append(json.loads(read(path)))
+            trace = json.loads(read(path))
         except ValueError:
-            found.append({"name": path.stem, "at": "", "why": "unreadable trace"})
+            trace = None
+        found.append(trace if isinstance(trace, dict) else {"name": path.stem, "at": "", "why": "unreadable trace"})
     return found
 
 

@@ -89,16 +89,16 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.antiseche_files_plan import UNKNOWN, Entry, FilesError, Plan, make_plan
-from ansible.module_utils.antiseche_guard import Guard, GuardError, sync_folder
+from ansible.module_utils.antiseche_commit_confirm import Guard, GuardError, refuse_bad_request
+from ansible.module_utils.antiseche_files_land import land
+from ansible.module_utils.antiseche_files_plan import UNKNOWN, Entry, FilesError, Plan, make_plan, shown
 from ansible.module_utils.basic import AnsibleModule
 
-SET_ASIDE = Path("/var/lib/antiseche/set-aside")
-VALIDATION_SECONDS = 60
+COMMAND_SECONDS = 60
+SEARCH_PATH = f"/usr/sbin:/sbin:{os.environ.get('PATH', '/usr/bin:/bin')}"
 
 
 def validate(entries: list[Entry], check_mode: bool) -> None:
@@ -106,26 +106,29 @@ def validate(entries: list[Entry], check_mode: bool) -> None:
     todo = [entry for entry in entries if entry.validate and ({"", "link"} & set(entry.differs))]
     if not todo:
         return
-    with tempfile.TemporaryDirectory(prefix="antiseche-files-") as folder:
+    # In memory where root can: a killed run leaves no secret on a disk.
+    with tempfile.TemporaryDirectory(prefix="antiseche-files-", dir="/run" if os.access("/run", os.W_OK) else None) as folder:
         for number, entry in enumerate(todo):
             trial = Path(folder) / str(number) / entry.path.name
             trial.parent.mkdir(mode=0o700)
             trial.touch(mode=0o600)
             trial.write_bytes(entry.content)
             trial.chmod(entry.mode & 0o700)
-            argv = [part.replace("%s", str(trial)) for part in shlex.split(entry.validate)]
-            if shutil.which(argv[0]) is None and check_mode:
+            try:
+                argv = [part.replace("%s", str(trial)) for part in shlex.split(entry.validate)]
+            except ValueError as error:
+                raise FilesError(f"{entry.path}: its validation command cannot be read: {error}") from error
+            if shutil.which(argv[0], path=SEARCH_PATH) is None and check_mode:
                 continue  # the package that brings it is still to be installed
-            done = run(argv, VALIDATION_SECONDS)
+            done = run(argv)
             if done:
                 said = "" if entry.secret else f": {done.replace(str(trial), str(entry.path))}"
                 raise FilesError(f"{entry.path}: the new content is refused by {argv[0]}; nothing was changed{said}")
 
 
-def run(argv: list[str], seconds: int) -> str:
+def run(argv: list[str]) -> str:
     """Run a command; return why it failed, empty when it did not."""
-    path = f"/usr/sbin:/sbin:{os.environ.get('PATH', '/usr/bin:/bin')}"
-    environment = {**os.environ, "LC_ALL": "C", "PATH": path}
+    environment = {**os.environ, "LC_ALL": "C", "PATH": SEARCH_PATH}
     try:
         done = subprocess.run(
             argv,
@@ -133,7 +136,7 @@ def run(argv: list[str], seconds: int) -> str:
             text=True,
             errors="replace",
             check=False,
-            timeout=seconds,
+            timeout=COMMAND_SECONDS,
             env=environment,
             stdin=subprocess.DEVNULL,
         )
@@ -144,67 +147,6 @@ def run(argv: list[str], seconds: int) -> str:
     return "" if done.returncode == 0 else (done.stderr.strip() or done.stdout.strip() or f"exit {done.returncode}")[:400]
 
 
-def make_folder(entry: Entry) -> None:
-    """Create a folder or correct it; missing parents are plain root folders."""
-    if "" in entry.differs:
-        entry.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        entry.path.mkdir(mode=0o700)
-    descriptor = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        os.fchown(descriptor, entry.uid, entry.gid)
-        os.fchmod(descriptor, entry.mode)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def stage(entries: list[Entry], staged: list[tuple[Path, Path]]) -> None:
-    """Write every new file beside its place."""
-    for entry in entries:
-        parent = entry.path.parent
-        parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".antiseche-", suffix=".new", dir=parent)
-        staged.append((Path(name), entry.path))
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(entry.content)
-            os.fchown(file.fileno(), entry.uid, entry.gid)
-            os.fchmod(file.fileno(), entry.mode)
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def set_aside(path: Path) -> None:
-    """Move a foreign file away, with a name that tells where it stood and when."""
-    SET_ASIDE.mkdir(mode=0o700, parents=True, exist_ok=True)
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    target = SET_ASIDE / f"{str(path).strip('/').replace('/', '_')}.{stamp}"
-    shutil.copy2(path, target, follow_symlinks=False)
-    if not target.is_symlink():
-        target.chmod(0o600)
-    path.unlink()
-
-
-def land(plan: Plan) -> None:
-    """Stage everything, then rename back to back."""
-    for entry in plan.entries:
-        if entry.directory:
-            make_folder(entry)
-    staged: list[tuple[Path, Path]] = []
-    try:
-        stage([entry for entry in plan.entries if not entry.directory], staged)
-        for new, path in staged:
-            new.replace(path)
-    finally:
-        for new, _path in staged:
-            new.unlink(missing_ok=True)
-    for path in plan.gone:
-        path.unlink(missing_ok=True)
-    for path in plan.aside:
-        set_aside(path)
-    for folder in {path.parent for path in plan.touched}:
-        sync_folder(folder)
-
-
 def refuse_unknown_owners(plan: Plan) -> None:
     """An owner that does not exist is an error once check mode is over."""
     for entry in plan.entries:
@@ -213,29 +155,34 @@ def refuse_unknown_owners(plan: Plan) -> None:
 
 
 def land_guarded(plan: Plan, guard: Guard, options: dict[str, Any]) -> str:
-    """Arm, land, apply; whatever fails is undone at once. Return the token to confirm with."""
-    token = guard.arm(plan.touched, options["seconds"], options["undo"] or options["apply"], options["token"])
-    try:
-        land(plan)
-        for argv in options["apply"]:
-            failure = run([str(part) for part in argv], 60)
-            if failure:
-                raise FilesError(f"{shlex.join(map(str, argv))} failed: {failure}")
-    except (FilesError, OSError) as error:
-        guard.undo("failed")
-        raise FilesError(f"{error}; the former state is back") from error
+    """Arm, land, apply, while the timer's undo has to wait; what fails is undone at once. Return the token to confirm with."""
+    apply, undo = options["apply"], options["undo"] or options["apply"]
+    with guard.locked():
+        token = guard.arm(plan.touched, options["seconds"], undo, options["token"])
+        try:
+            land(plan)
+            for argv in apply:
+                failure = run(argv)
+                if failure:
+                    raise FilesError(f"{shlex.join(argv)} failed: {failure}")
+        except (FilesError, OSError) as error:
+            try:
+                guard.undo("failed")
+            except GuardError as second:
+                raise FilesError(f"{error}; {second}") from error
+            raise FilesError(f"{error}; the former state is back") from error
     return token
 
 
 def differences(plan: Plan) -> list[dict[str, str]]:
     """Return before and after of what may be shown."""
-    shown = []
+    found = []
     for entry in plan.entries:
         if entry.directory or entry.secret or not ({"", "link"} & set(entry.differs)):
             continue
         before = (entry.before or b"").decode(errors="replace")
-        shown.append({"before": before, "after": entry.content.decode(errors="replace"), "before_header": str(entry.path)})
-    return shown
+        found.append({"before": before, "after": entry.content.decode(errors="replace"), "before_header": shown(entry.path)})
+    return found
 
 
 def execute(module: AnsibleModule) -> dict[str, Any]:
@@ -251,15 +198,16 @@ def execute(module: AnsibleModule) -> dict[str, Any]:
             land(plan)
         return {"changed": bool(changes), "changes": changes, "diff": differences(plan)}
     guard = Guard(options["name"])
-    pending = guard.pending
-    if not changes and options["probe"] and run(options["probe"], VALIDATION_SECONDS):
+    for name in ("apply", "undo"):
+        options[name] = [[str(part) for part in argv] for argv in options[name]]
+    refuse_bad_request(plan.touched, options["seconds"], options["apply"] + options["undo"], options["token"])
+    if not changes and options["probe"] and run(options["probe"]):
         changes.append(f"running state {guard.name}")
-    apply = bool(changes)
-    if pending and not changes:
+    if not changes and guard.pending:  # of a run that was cut short: nobody knows how far its commands came
         changes.append(f"guard {guard.name}: confirmed")
     if not module.check_mode:
         refuse_unknown_owners(plan)
-        token = land_guarded(plan, guard, options) if apply else ""
+        token = land_guarded(plan, guard, options) if changes else ""
         if not changes:
             guard.forget_undone()  # what is wanted is what is there: the old story is over
         result["guard"] = {"name": guard.name, "token": token, "pending": guard.pending}
@@ -289,7 +237,7 @@ def main() -> None:
         "apply": {"type": "list", "elements": "list", "default": []},
         "undo": {"type": "list", "elements": "list", "default": []},
         "probe": {"type": "list", "elements": "str", "default": []},
-        "token": {"type": "str", "default": "", "no_log": False},
+        "token": {"type": "str", "default": "", "no_log": False},  # names a change, opens nothing
     }
     folder_options = {"path": {"type": "path", "required": True}, **owner, "mode": {"type": "str", "default": "0755"}}
     module = AnsibleModule(

@@ -18,7 +18,7 @@ options:
     choices: [confirmed, undone, reported]
     default: confirmed
     description: Keep the change, undo it now, or only report.
-  token: {type: str, default: "", description: "The change's token; confirming a change that was already undone then fails."}
+  token: {type: str, default: "", description: "Names the change; confirming fails when it was undone or another is pending."}
 author: ["The Antisèche authors (@antiseche)"]
 """
 
@@ -34,7 +34,7 @@ pending: {description: A change waits for its confirmation, type: bool, returned
 undone: {description: "Trace of the last undo: name, at, why, token", type: dict, returned: always}
 """
 
-from ansible.module_utils.antiseche_guard import Guard, GuardError
+from ansible.module_utils.antiseche_commit_confirm import Guard, GuardError
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -44,7 +44,7 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["confirmed", "undone", "reported"], "default": "confirmed"},
-            "token": {"type": "str", "default": "", "no_log": False},
+            "token": {"type": "str", "default": "", "no_log": False},  # names a change, opens nothing
         },
         supports_check_mode=True,
     )
@@ -54,12 +54,14 @@ def main() -> None:
         guard = Guard(module.params["name"])
         if state != "reported":
             changed = guard.pending
-        if not module.check_mode and state == "confirmed":
+        if module.check_mode and state == "confirmed":
+            guard.check(module.params["token"])
+        elif state == "confirmed":
             changed = guard.confirm(module.params["token"])
         elif not module.check_mode and state == "undone" and changed:
             guard.undo("asked")
     except (GuardError, OSError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=f"guard {module.params['name']}: {error}", changes=[])
     changes = [f"guard {guard.name}: {state}"] if changed else []
     pending = guard.pending and not (module.check_mode and changed)
     module.exit_json(changed=changed, changes=changes, pending=pending, undone=guard.undone())

@@ -10,6 +10,8 @@ module: antiseche_services
 short_description: systemd units enabled, started, masked, and reloaded when their files are newer
 description:
   - Reads all units with one systemctl call. Units that are already as wanted cost nothing more.
+  - After a change everything is read again, and what is not as wanted is an error.
+  - Static, generated and indirect units count as they are, since systemctl can neither enable nor disable them.
 options:
   units:
     type: list
@@ -42,6 +44,7 @@ RETURN = r"""
 changes: {description: What was (or would be) changed, type: list, elements: str, returned: always}
 """
 
+import contextlib
 import os
 import subprocess
 import time
@@ -53,13 +56,22 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,StateChangeTimestamp"
-# States that systemctl enable cannot or need not change.
-ENABLED = {"enabled", "static", "generated", "alias", "indirect", "transient", "linked"}
+# States that systemctl enable need not or cannot change, and those that systemctl disable does change: a static,
+# generated or indirect unit is started by something else, whatever is asked.
+ENABLED = {"enabled", "static", "generated", "alias", "indirect", "transient"}
+CAN_BE_DISABLED = {"enabled": "disable", "enabled-runtime": "disable --runtime", "linked-runtime": "disable --runtime"}
+MASKED = {"masked": "unmask", "masked-runtime": "unmask --runtime"}
+# In an order that makes sense, all units of a verb at once.
+VERBS = """daemon-reload;unmask;unmask --runtime;mask;enable;disable;disable --runtime;stop;start;restart;reload""".split(";")
 RUNNING = {"active", "activating", "reloading", "refreshing"}
 
 
 class ServicesError(RuntimeError):
     """A unit cannot be brought to what is wanted."""
+
+    def __init__(self, message: str, done: list[str] | None = None) -> None:
+        super().__init__(message)
+        self.done = done or []
 
 
 @dataclass
@@ -83,9 +95,16 @@ def systemctl(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
     try:
         return subprocess.run(
-            ["systemctl", *arguments], capture_output=True, text=True, check=False, env=environment, timeout=120
+            ["systemctl", *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            env=environment,
+            timeout=120,
+            stdin=subprocess.DEVNULL,
         )
-    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+    except (OSError, subprocess.TimeoutExpired) as error:
         raise ServicesError(f"systemctl {' '.join(arguments)}: {error}") from error
 
 
@@ -106,13 +125,12 @@ def newest(paths: Iterable[str]) -> float:
     """Return when the newest of these files and folders changed. Change time: a rename or an old date does not hide it."""
     newest_time = 0.0
     for name in paths:
-        path = Path(name)
-        candidates = [path, *path.iterdir()] if path.is_dir() else [path]
+        candidates = [Path(name)]
+        with contextlib.suppress(OSError):
+            candidates += Path(name).iterdir()
         for candidate in candidates:
-            try:
+            with contextlib.suppress(OSError):
                 newest_time = max(newest_time, candidate.lstat().st_ctime)
-            except OSError:
-                continue
     return newest_time
 
 
@@ -131,21 +149,20 @@ def decide(unit: dict[str, Any], seen: dict[str, str], check_mode: bool, actions
     name, enabled, state, masked = unit["name"], unit["enabled"], unit["state"], unit["masked"]
     file_state, active = seen.get("UnitFileState", ""), seen.get("ActiveState", "")
     if seen.get("LoadState") == "not-found":
-        if not (enabled or state == "started" or masked):
-            return
-        if not masked and not check_mode:
+        if (enabled or state == "started") and not masked and not check_mode:
             raise ServicesError(f"{name} does not exist on this machine")
         assumed = {"enabled": ("enabled", "active"), "disabled": ("disabled", "inactive")}
-        file_state, active = assumed.get(unit["assume"] or "", ("", ""))
-    is_masked = seen.get("LoadState") == "masked" or file_state.startswith("masked")
-    if masked is not None and masked != (file_state == "masked" if masked else is_masked):
-        actions.add("mask" if masked else "unmask", name)
-    if masked:
-        enabled = None
-    elif is_masked and masked is None and (enabled or state == "started"):
-        actions.add("unmask", name)
-    if enabled is not None and enabled != (file_state in ENABLED) and not (is_masked and not enabled):
-        actions.add("enable" if enabled else "disable", name)
+        if enabled or state == "started":
+            file_state, active = assumed.get(unit["assume"] or "", ("", ""))
+    unmask = MASKED.get(file_state) or ("unmask" if seen.get("LoadState") == "masked" else "")
+    if masked and file_state != "masked":
+        actions.add("mask", name)
+    elif unmask and not masked and (masked is False or enabled or state == "started"):
+        actions.add(unmask, name)
+    if enabled and not masked and file_state not in ENABLED:
+        actions.add("enable", name)
+    elif enabled is False and (file_state in CAN_BE_DISABLED or (unmask and masked is False)):  # a mask hides the rest
+        actions.add(CAN_BE_DISABLED.get(file_state, "disable"), name)
     wanted_running = {"started": True, "stopped": False}.get(state or "")
     if wanted_running is not None and wanted_running != (active in RUNNING):
         actions.add("start" if wanted_running else "stop", name)
@@ -171,13 +188,25 @@ def plan(params: dict[str, Any], check_mode: bool) -> Actions:
 
 
 def perform(actions: Actions) -> None:
-    """Run the verbs in an order that makes sense, all units of a verb at once."""
-    for verb in ("daemon-reload", "unmask", "mask", "enable", "disable", "stop", "start", "restart", "reload"):
+    """Run the verbs."""
+    done: list[str] = []
+    for verb in VERBS:
         if verb not in actions.verbs:
             continue
-        done = systemctl(verb, *[unit for unit in actions.verbs[verb] if unit])
-        if done.returncode:
-            raise ServicesError(f"systemctl {verb} {' '.join(actions.verbs[verb])}: {done.stderr.strip()[:300]}")
+        units = [unit for unit in actions.verbs[verb] if unit]
+        answer = systemctl(*verb.split(), *(["--", *units] if units else []))
+        if answer.returncode:
+            raise ServicesError(f"systemctl {verb} {' '.join(units)}: {answer.stderr.strip()[:300]}", done)
+        done += [f"{verb} {unit}".rstrip() for unit in actions.verbs[verb]]
+
+
+def prove(params: dict[str, Any], actions: Actions) -> None:
+    """Look again: systemctl succeeds at enabling what has no [Install], and at starting what ends at once."""
+    if not actions.changes:
+        return
+    left = plan({**params, "reload": [], "restart": []}, check_mode=False).changes
+    if left:
+        raise ServicesError(f"systemctl reported success, yet this is still to do: {', '.join(left)}", actions.changes)
 
 
 def main() -> None:
@@ -204,8 +233,9 @@ def main() -> None:
         actions = plan(module.params, module.check_mode)
         if not module.check_mode:
             perform(actions)
+            prove(module.params, actions)
     except ServicesError as error:
-        module.fail_json(msg=str(error), changes=[])
+        module.fail_json(msg=str(error), changed=bool(error.done), changes=error.done)
     module.exit_json(changed=bool(actions.changes), changes=actions.changes)
 
 

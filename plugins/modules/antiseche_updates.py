@@ -13,6 +13,7 @@ description:
   - When the last successful refresh and upgrade are older than C(max_age_days), does both now, as the nightly timers would.
   - Sources that are not declared are reported, never removed.
   - A machine that cannot reach its mirrors is not a failure of the run; it is reported, and its checks will say so.
+  - Waits for other package managers at work; never stops dpkg in the middle of an installation.
 options:
   held: {type: list, elements: str, default: [], description: Packages held on purpose.}
   origins: {type: list, elements: str, default: [], description: Third-party origins or labels that are admitted.}
@@ -35,6 +36,7 @@ late: {description: Why overdue updates could not be applied, type: str, returne
 
 import fcntl
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -42,12 +44,16 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+OS_RELEASE = Path("/etc/os-release")
 PERIODIC = Path("/var/lib/apt/periodic")
 # Touched by apt after a refresh without any error, and after an upgrade that ended well.
 STAMPS = ("update-success-stamp", "upgrade-stamp")
 DAILY_LOCK = Path("/var/lib/apt/daily_lock")  # apt's own timers hold it while they work
+WORKED = PERIODIC / "unattended-upgrades-stamp"  # touched by unattended-upgrade when it did not decline to work
 LOCK_SECONDS = 300
 RUN_SECONDS = 3600
+STOP_SECONDS = 600  # what unattended-upgrade may need to end its current package
+BUSY = re.compile(r"Could not get lock|Unable to (acquire|lock)|was locked by another process|Lock could not be acquired")
 ENVIRONMENT = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
 FORMAT = "$(SITE)|$(REPO_URI)|$(RELEASE)|$(ORIGIN)|$(LABEL)|$(CODENAME)"
 CONFIGURED = "$(SITE)|$(REPO_URI)|$(RELEASE)"
@@ -56,17 +62,50 @@ CONFIGURED = "$(SITE)|$(REPO_URI)|$(RELEASE)"
 class UpdateError(RuntimeError):
     """The updates could not be applied now."""
 
+    def __init__(self, message: str, said: str = "") -> None:
+        super().__init__(message)
+        self.said = said
+
 
 def run(*argv: str, seconds: int = 60) -> str:
-    """Run a command and return what it printed."""
+    """Run a command and return what it printed. At the time limit it is asked to end, never killed: dpkg may be at work."""
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds, env=ENVIRONMENT, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise UpdateError(f"{argv[0]}: {error}") from error
-    if done.returncode != 0:
-        lines = (done.stderr.strip() or done.stdout.strip() or "?").splitlines()
-        raise UpdateError(f"{argv[0]}: {lines[-1]}")
-    return done.stdout
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=ENVIRONMENT,
+        )
+    except OSError as error:
+        raise UpdateError(f"{argv[0]}: {error.strerror}") from error
+    try:
+        output, said = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        process.terminate()
+        try:
+            process.communicate(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise UpdateError(f"{argv[0]}: still at work after {seconds} seconds; left alone") from error
+        raise UpdateError(f"{argv[0]}: stopped after {seconds} seconds") from error
+    if process.returncode != 0:
+        lines = (said.strip() or output.strip() or f"exit {process.returncode}").splitlines()
+        raise UpdateError(f"{argv[0]}: {'; '.join([line for line in lines if line.startswith('E:')] or lines[-1:])[:400]}", said)
+    return output
+
+
+def run_alone(*argv: str, seconds: int = 60) -> str:
+    """Run a command that needs the package manager for itself: wait while another one is at work."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return run(*argv, seconds=seconds)
+        except UpdateError as error:
+            if not BUSY.search(error.said or str(error)) or time.monotonic() > deadline:
+                raise
+        time.sleep(2)
 
 
 def hold_plan(declared: list[str], held: list[str], installed: list[str]) -> tuple[list[str], list[str]]:
@@ -98,15 +137,12 @@ def foreign_sources(read: str, configured: str, codename: str, origins: list[str
     return sorted(found)
 
 
-def stamp_times() -> list[float | None]:
-    """Return when each success was noted."""
-    times: list[float | None] = []
-    for name in STAMPS:
-        try:
-            times.append((PERIODIC / name).stat().st_mtime)
-        except OSError:
-            times.append(None)
-    return times
+def stamp_time(path: Path) -> float | None:
+    """Return when a success was noted."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
 
 
 def apply_updates() -> None:
@@ -121,19 +157,34 @@ def apply_updates() -> None:
                 if time.monotonic() > deadline:
                     raise UpdateError("apt: another update is running") from None
                 time.sleep(1)
-        run("apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update", seconds=RUN_SECONDS)
-        run("unattended-upgrade", seconds=RUN_SECONDS)
-    PERIODIC.mkdir(parents=True, exist_ok=True)
-    (PERIODIC / "update-success-stamp").touch()
-    (PERIODIC / "upgrade-stamp").touch()
+        run_alone("apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update", seconds=RUN_SECONDS)
+        before = stamp_time(WORKED)
+        run_alone("unattended-upgrade", seconds=RUN_SECONDS)
+        if stamp_time(WORKED) in (None, before):  # it succeeds, too, when its configuration tells it to do nothing
+            raise UpdateError("unattended-upgrade declined to work: look for Update-Days, InstallOnShutdown or DevRelease")
+    for name in STAMPS:
+        (PERIODIC / name).touch()
 
 
 def codename() -> str:
     """Return the release's codename."""
-    for line in Path("/etc/os-release").read_text(encoding="utf-8").splitlines():
+    for line in OS_RELEASE.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith("VERSION_CODENAME="):
-            return line.partition("=")[2].strip().strip('"')
+            return line.partition("=")[2].strip().strip("\"'")
     return ""
+
+
+def adjust_holds(declared: list[str], check_mode: bool) -> list[str]:
+    """Hold and release packages; return the changes."""
+    held = run("apt-mark", "showhold").split()
+    known = run("dpkg-query", "-W", "-f", "${db:Status-Status} ${Package}\n").splitlines() if declared else []
+    installed = [line.split()[1] for line in known if line.startswith("installed ")]
+    hold, release = hold_plan(declared, held, installed)
+    if not check_mode:
+        for verb, names in (("hold", hold), ("unhold", release)):
+            if names:
+                run_alone("apt-mark", verb, *names)
+    return [f"hold {name}" for name in hold] + [f"release {name}" for name in release]
 
 
 def main() -> None:
@@ -147,28 +198,21 @@ def main() -> None:
         supports_check_mode=True,
     )
     asked: dict[str, Any] = module.params
-    late = ""
+    late, changes = "", []
     try:
-        held = run("apt-mark", "showhold").split()
-        installed = run("dpkg-query", "-W", "-f", "${Package}\n").split() if asked["held"] else []
-        hold, release = hold_plan(asked["held"], held, installed)
-        changes = [f"hold {name}" for name in hold] + [f"release {name}" for name in release]
-        if not module.check_mode:
-            for verb, names in (("hold", hold), ("unhold", release)):
-                if names:
-                    run("apt-mark", verb, *names)
+        changes = adjust_holds(asked["held"], module.check_mode)
         read = run("apt-get", "indextargets", "--format", FORMAT, "Created-By: Packages")
         configured = run("apt-get", "indextargets", "--no-release-info", "--format", CONFIGURED, "Created-By: Packages")
-    except UpdateError as error:
-        module.fail_json(msg=str(error))
-    if overdue(stamp_times(), time.time(), asked["max_age_days"]):
+        foreign = foreign_sources(read, configured, codename(), asked["origins"])
+    except (UpdateError, OSError) as error:
+        module.fail_json(msg=str(error), changed=bool(changes), changes=changes)
+    if overdue([stamp_time(PERIODIC / name) for name in STAMPS], time.time(), asked["max_age_days"]):
         try:
             if not module.check_mode:
                 apply_updates()
             changes.append("updates security: applied")
-        except UpdateError as error:
+        except (UpdateError, OSError) as error:
             late = str(error)
-    foreign = foreign_sources(read, configured, codename(), asked["origins"])
     module.exit_json(changed=bool(changes), changes=changes, foreign=foreign, late=late)
 
 

@@ -36,7 +36,7 @@ def pam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         (root / folder).mkdir(parents=True)
     (root / module.PROFILES / "unix").write_text(UNIX)
     monkeypatch.setattr(module, "ROOT", root)
-    monkeypatch.setattr(module, "SET_ASIDE", tmp_path / "aside")
+    monkeypatch.setattr(sys.modules["ansible.module_utils.antiseche_set_aside"], "SET_ASIDE", tmp_path / "aside")
     return module
 
 

@@ -9,7 +9,11 @@ A pending change is a folder ``/var/lib/antiseche/undo/<name>/``:
     token        names this change, so that a late confirmation learns that it came too late
 
 The folder is on the disk before the first file is touched. A timer that survives a reboot runs the undo script; at
-boot an early service undoes whatever is pending, before the firewall and the ssh server start.
+boot an early service undoes whatever is pending, before the firewall and the ssh server start. What cannot be put
+back stays saved and pending, and the machine tries again.
+
+Whoever changes, confirms or undoes holds ``/var/lib/antiseche/undo/.lock``: a timer that runs out in the middle of a
+change (a laptop that slept) waits for its end and undoes it then, instead of before.
 """
 
 from __future__ import annotations
@@ -22,125 +26,27 @@ import re
 import secrets
 import shlex
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from ansible.module_utils.antiseche_set_aside import sync_folder
+from ansible.module_utils.antiseche_undo_script import BOOT, SERVICE, TIMER, UNDO_SCRIPT
 
 STATE = Path("var/lib/antiseche")
 SCRIPT = Path("usr/local/lib/antiseche/undo")
 UNITS = Path("etc/systemd/system")
 BOOT_UNIT = "antiseche-undo-boot.service"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
-
-UNDO_SCRIPT = r"""#!/bin/sh
-# Antisèche: puts back what a change that nobody confirmed has touched, then makes it effective.
-# undo NAME [WHY] | undo --boot        (ANTISECHE_ROOT is for tests)
-set -u
-PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
-export PATH LC_ALL=C.UTF-8
-umask 077
-root=${ANTISECHE_ROOT:-}
-state=$root/var/lib/antiseche
-
-restore() { # FOLDER: put every file back; the old content lands by rename
-    failed=0
-    for entry in "$1"/*.path; do
-        [ -e "$entry" ] || continue
-        path=$(cat "$entry")
-        saved=${entry%.path}.saved
-        if [ -e "$saved" ] || [ -L "$saved" ]; then
-            mkdir -p "$(dirname "$path")"
-            cp -aT "$saved" "$path.antiseche-undo" && sync "$path.antiseche-undo" 2>/dev/null
-            mv -fT "$path.antiseche-undo" "$path" || failed=1
-        else
-            rm -f "$path" || failed=1
-        fi
-        echo "antiseche: $path is back"
-    done
-    sync
-    return $failed
-}
-
-undo() { # NAME WHY
-    folder=$state/undo/$1
-    rm -f "$root/etc/systemd/system/timers.target.wants/antiseche-undo-$1.timer"
-    [ -d "$folder" ] || return 0
-    restore "$folder" || echo "antiseche: some files could not be put back" >&2
-    if [ "$2" != boot ] && [ -s "$folder/apply" ]; then
-        while IFS= read -r command; do
-            eval "timeout 60 $command" </dev/null || echo "antiseche: failed: $command" >&2
-        done <"$folder/apply"
-    fi
-    mkdir -p "$state/undone"
-    trace=$state/undone/$1.json
-    printf '{"name": "%s", "at": "%s", "why": "%s", "token": "%s"}\n' \
-        "$1" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$2" "$(cat "$folder/token" 2>/dev/null)" >"$trace.new"
-    mv -f "$trace.new" "$trace"
-    sync
-    rm -rf "$state/undo/.$1.gone"
-    mv -T "$folder" "$state/undo/.$1.gone" && rm -rf "$state/undo/.$1.gone"
-    sync
-    echo "antiseche: the change \"$1\" was not confirmed and has been undone ($2)"
-}
-
-[ -d "$state/undo" ] || exit 0
-if [ "${ANTISECHE_LOCKED:-}" != yes ]; then
-    exec 9>"$state/undo/.lock"
-    flock 9
-fi
-if [ "${1:-}" = --boot ]; then
-    for folder in "$state"/undo/*/; do
-        [ -d "$folder" ] && undo "$(basename "$folder")" boot
-    done
-    exit 0
-fi
-case "${1:-}" in
-'' | *[!a-z0-9_]*) echo "usage: undo NAME [WHY] | undo --boot" >&2; exit 2 ;;
-esac
-undo "$1" "${2:-timer}"
-"""
-
-SERVICE = """[Unit]
-Description=Antisèche: undo the unconfirmed change %i
-
-[Service]
-Type=oneshot
-ExecStart=/usr/local/lib/antiseche/undo %i
-"""
-
-TIMER = """[Unit]
-Description=Antisèche: undo the change {name} unless it is confirmed
-
-[Timer]
-OnActiveSec={seconds}
-AccuracySec=1s
-Unit=antiseche-undo@{name}.service
-
-[Install]
-WantedBy=timers.target
-"""
-
-BOOT = """[Unit]
-Description=Antisèche: undo changes that were not confirmed before the machine stopped
-DefaultDependencies=no
-RequiresMountsFor=/etc /usr /var/lib/antiseche
-After=systemd-remount-fs.service local-fs.target
-Before=network-pre.target nftables.service ssh.service ssh.socket shutdown.target
-Conflicts=shutdown.target
-ConditionDirectoryNotEmpty=/var/lib/antiseche/undo
-
-[Service]
-Type=oneshot
-ExecStart=/usr/local/lib/antiseche/undo --boot
-
-[Install]
-WantedBy=sysinit.target
-"""
+TOKEN = re.compile(r"[0-9a-zA-Z]{1,64}")
+SHORTEST_DELAY = 10  # seconds: less than what a fresh connection may need
+UNDO_SECONDS = 900
 
 
 class GuardError(RuntimeError):
-    """A guarded change could not be armed, applied or confirmed."""
+    """A guarded change could not be armed, applied, confirmed or undone."""
 
 
 def write(path: Path, content: bytes, mode: int) -> None:
@@ -157,15 +63,6 @@ def write(path: Path, content: bytes, mode: int) -> None:
     new.replace(path)
 
 
-def sync_folder(path: Path) -> None:
-    """Put a folder's names on the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class Guard:
     """One named guarded change on this machine."""
 
@@ -178,6 +75,7 @@ class Guard:
         self.folder = self.state / "undo" / name
         self.trace = self.state / "undone" / f"{name}.json"
         self.timer = f"antiseche-undo-{name}.timer"
+        self._holding = False
 
     @property
     def pending(self) -> bool:
@@ -199,30 +97,43 @@ class Guard:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep the undo script and other runs away."""
+        """Keep the undo script and other runs away; whoever holds the lock already just goes on."""
+        if self._holding:
+            yield
+            return
         folder = self.state / "undo"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (folder / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            self._holding = True
+            try:
+                yield
+            finally:
+                self._holding = False
 
     def arm(self, paths: Sequence[Path], seconds: int, apply: Sequence[Sequence[str]], token: str = "") -> str:
-        """Save what is there, start the timer, and return the change's token. A pending change keeps its first state."""
+        """Save what is there, start the timer, and return the change's token. A pending change keeps its first state.
+
+        Raises:
+            GuardError: the request makes no sense or the timer does not start; nothing was changed.
+            OSError: the former state could not be saved; nothing was changed.
+        """
         token = token or secrets.token_hex(8)
+        refuse_bad_request(paths, seconds, apply, token)
         with self.locked():
             self._install()
             target = self.folder if self.pending else self.folder.with_name(f".{self.name}.arming")
             if not self.pending:
                 shutil.rmtree(target, ignore_errors=True)
                 target.mkdir(mode=0o700, parents=True)
-            saved = {entry.read_text(encoding="utf-8") for entry in target.glob("*.path")}
-            number = len(list(target.glob("*.path")))
+            saved = {entry.read_bytes(): entry for entry in target.glob("*.path")}
+            number = max((int(entry.stem) for entry in saved.values()), default=0)
             for path in paths:
-                if str(path) not in saved:
+                if os.fsencode(path) not in saved:
                     number += 1
-                    self._save(target, number, path)
+                    _save(target, number, path)
             commands = "".join(shlex.join(argv) + "\n" for argv in apply)
-            write(target / "apply", commands.encode(), 0o600)
+            write(target / "apply", os.fsencode(commands), 0o600)
             write(target / "token", token.encode(), 0o600)
             sync_folder(target)
             self._start_timer(seconds)
@@ -231,17 +142,31 @@ class Guard:
             sync_folder(self.folder.parent)
         return token
 
-    def confirm(self, token: str = "") -> bool:
-        """Keep the change. Confirming twice is fine.
+    def check(self, token: str) -> None:
+        """See that what is pending, or was last undone, is not something else than the token names.
 
         Raises:
-            GuardError: the machine has already undone the change that the token names.
+            GuardError: the machine has already undone that change, or another run has changed the machine since.
+        """
+        if not token:
+            return
+        if self.pending:
+            with contextlib.suppress(OSError):
+                if (self.folder / "token").read_text(encoding="utf-8") != token:
+                    raise GuardError("another run has changed this machine in the meantime; it alone can confirm")
+        elif self.undone().get("token") == token:
+            trace = self.undone()
+            raise GuardError(f"the machine has undone this change by itself at {trace.get('at')} ({trace.get('why')})")
+
+    def confirm(self, token: str = "") -> bool:
+        """Keep the change. Confirming twice is fine. Without a token, whatever is pending is confirmed.
+
+        Raises:
+            GuardError: see `check`.
         """
         with self.locked():
-            trace = self.undone()
+            self.check(token)
             if not self.pending:
-                if token and trace.get("token") == token:
-                    raise GuardError(f"the machine has undone this change by itself at {trace.get('at')} ({trace.get('why')})")
                 return False
             gone = self.folder.with_name(f".{self.name}.gone")
             shutil.rmtree(gone, ignore_errors=True)
@@ -255,27 +180,27 @@ class Guard:
         return True
 
     def undo(self, why: str) -> None:
-        """Undo now, with the very script that the timer would run."""
-        environment = {**os.environ}
-        if self.root != Path("/"):
-            environment["ANTISECHE_ROOT"] = str(self.root)
-        argv = [str(self.root / SCRIPT), self.name, why]
-        subprocess.run(argv, capture_output=True, text=True, check=False, env=environment, timeout=180)
-        self._systemctl("stop", self.timer)
+        """Undo now, with the very script that the timer would run.
 
-    def _save(self, folder: Path, number: int, path: Path) -> None:
-        if "\n" in str(path):
-            raise GuardError("a guarded path may not hold a line feed")
-        saved = folder / f"{number:04}.saved"
-        if path.is_symlink() or path.exists():
-            info = path.lstat()
-            if path.is_symlink():
-                saved.symlink_to(path.readlink())
-            else:
-                write(saved, path.read_bytes(), 0o600)
-                shutil.copystat(path, saved)
-            os.chown(saved, info.st_uid, info.st_gid, follow_symlinks=False)
-        write(folder / f"{number:04}.path", str(path).encode(), 0o600)
+        Raises:
+            GuardError: something could not be put back; it stays pending and the machine tries again.
+        """
+        with self.locked():
+            environment = {**os.environ, "ANTISECHE_LOCKED": "yes"}
+            environment.pop("ANTISECHE_ROOT", None)
+            if self.root != Path("/"):
+                environment["ANTISECHE_ROOT"] = str(self.root)
+            argv = ["/bin/sh", str(self.root / SCRIPT), self.name, why]
+            try:
+                done = subprocess.run(
+                    argv, capture_output=True, text=True, errors="replace", check=False, env=environment, timeout=UNDO_SECONDS
+                )
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise GuardError(f"the undo script does not run: {error}") from error
+            if done.returncode or self.pending:
+                said = "; ".join(done.stderr.split("\n")).strip("; ")
+                raise GuardError(f"the change could not be wholly undone: {said[:600] or done.returncode}")
+            self._systemctl("stop", self.timer)
 
     def _install(self) -> None:
         """Put the script and the units in place where they are missing or differ."""
@@ -285,10 +210,10 @@ class Guard:
             self.root / UNITS / BOOT_UNIT: (BOOT, 0o644),
         }
         for path, (content, mode) in wanted.items():
-            if not path.is_file() or path.is_symlink() or path.read_bytes() != content.encode():
+            whole = path.is_file() and not path.is_symlink() and path.read_bytes() == content.encode()
+            if not whole or stat.S_IMODE(path.stat().st_mode) != mode or path.stat().st_uid != os.geteuid():
                 path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
                 write(path, content.encode(), mode)
-            path.chmod(mode)
         self._link("sysinit.target.wants", BOOT_UNIT)
 
     def _start_timer(self, seconds: int) -> None:
@@ -310,6 +235,43 @@ class Guard:
     def _systemctl(self, *arguments: str) -> bool:
         try:
             done = subprocess.run(["systemctl", *arguments], capture_output=True, check=False, timeout=60)
-        except (FileNotFoundError, subprocess.TimeoutExpired):
+        except (OSError, subprocess.TimeoutExpired):
             return False
         return done.returncode == 0
+
+
+def refuse_bad_request(paths: Sequence[Path], seconds: int, commands: Sequence[Sequence[str]], token: str) -> None:
+    """Refuse what could not be undone as it should.
+
+    Raises:
+        GuardError: a text that the undo script could not read, an empty command, or too short a delay.
+    """
+    if token and not TOKEN.fullmatch(token):
+        raise GuardError("bad token: letters and digits only")
+    if seconds < SHORTEST_DELAY:
+        raise GuardError(f"{seconds} seconds leave no time to confirm: give {SHORTEST_DELAY} or more")
+    if not all(argv and argv[0] for argv in commands):
+        raise GuardError("a command is empty")
+    if any("\n" in text for text in [*map(str, paths), *(word for argv in commands for word in argv)]):
+        raise GuardError("neither a guarded path nor a command may hold a line feed")
+
+
+def _save(folder: Path, number: int, path: Path) -> None:
+    """Save what stands at a path, its metadata too; the entry counts once its .path is there."""
+    saved = folder / f"{number:04}.saved"
+    with contextlib.suppress(FileNotFoundError):
+        saved.unlink()  # of an arming that was cut short
+    if path.is_symlink():
+        info = path.lstat()
+        saved.symlink_to(path.readlink())
+        os.chown(saved, info.st_uid, info.st_gid, follow_symlinks=False)
+    elif path.is_file():
+        info = path.lstat()
+        write(saved, path.read_bytes(), 0o600)
+        os.chown(saved, info.st_uid, info.st_gid, follow_symlinks=False)
+        shutil.copystat(path, saved)
+        with saved.open("rb") as file:
+            os.fsync(file.fileno())
+    elif path.exists():
+        raise GuardError(f"{path} is neither a file nor a link")
+    write(folder / f"{number:04}.path", os.fsencode(path), 0o600)
