@@ -34,6 +34,7 @@ _CHANGES: tuple[tuple[str, str], ...] = (
     (r"account (?P<login>\S+): locked \(second root\)", "compte {login} : verrouillage (double de root)"),
     (r"account (?P<login>\S+): locked \(.+\)", "compte {login} : verrouillage"),
     (r"account (?P<login>\S+): service without login shell", "compte de service {login} : plus d'ouverture de session"),
+    (r"passwords: moved to /etc/shadow", "mots de passe : déplacés dans /etc/shadow"),
     (r"password root: locked", "mot de passe de root : verrouillage"),
     (
         r"password (?P<login>\S+): first password, to be changed at first logon",
