@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
+from ansible.plugins.loader import filter_loader, test_loader
 
 DOCUMENTATION = """
 name: antiseche_events
@@ -48,6 +50,17 @@ def _load_redact() -> Any:
     return redact
 
 
+def _load_once() -> None:
+    """Load what every task needs before the first one: Ansible forks a process per task and host.
+
+    What is loaded here is not loaded again by each of them; what the collector leaves alone stays shared memory.
+    """
+    filter_loader.get("bool")
+    test_loader.get("defined")
+    gc.collect()
+    gc.freeze()
+
+
 class CallbackModule(CallbackBase):  # type: ignore[misc]
     """Writes events while a playbook runs."""
 
@@ -71,6 +84,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._diffs = _open_private(diffs) if diffs else None
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
+        _load_once()
         self._play = play.get_name()
         self._check = bool(play.check_mode)
         self._write({"event": "play_start", "play": self._play})

@@ -3,8 +3,8 @@
     make bench                        1, 4 and 16 hosts, and the comparison where the collection is there
     python tests/bench --hosts 1      only what is asked
 
-Wall times depend on the machine: only ratios within one session mean something. What could not be
-measured is reported as "not measured", with the reason, and never as passed.
+Wall times depend on the machine and on what else it does: only ratios of runs made in turn mean something. What could
+not be measured is reported as "not measured", with the reason, and never as reached.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +20,30 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import collection
 import practice
+import report
+from measure import Cost, cost_of, middle, ratio
 
 from antiseche import i18n
 from antiseche.errors import AntisecheError
 from antiseche.lab import labs
 
-GOAL = 0.1
 LAB = "bench"
+YARDSTICK_LAB = f"{LAB}-collection"
 
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 4, 16], help="numbers of hosts to measure")
-    parser.add_argument("--repeat", type=int, default=3, help="passes per number of hosts; the median counts")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each kind, in turn; medians count")
     parser.add_argument("--system", default="debian13", choices=["debian12", "debian13"])
     parser.add_argument("--no-collection", action="store_true", help="skip the comparison")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    return parser.parse_args()
+    parser.add_argument("--json", type=Path, default=Path("dist/bench.json"), help="where the figures go")
+    options = parser.parse_args()
+    options.hosts = sorted(set(options.hosts))
+    if options.hosts[0] < 1 or options.repeat < 1:
+        parser.error("at least one host and one run")
+    return options
 
 
 def say(text: str) -> None:
@@ -46,54 +53,66 @@ def say(text: str) -> None:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Deploy the practice once, time its drift passes, then the collection on a machine of its own."""
-    figures: dict[str, Any] = {"drift": [], "collection": None, "reason": None, "ratio": None}
-    bench = practice.start(LAB, max(options.hosts), options.system, say)
+    """Prepare everything, then time runs in turn."""
+    figures: dict[str, Any] = {"system": options.system, "drift": [], "collection": None, "reason": "not asked for"}
+    where = None
+    if not options.no_collection:
+        where, figures["reason"] = collection.find()
+    bench = practice.start(LAB, options.hosts[-1], options.system, say)
     try:
-        for count in sorted(options.hosts):
-            row = bench.drift(count, options.repeat)
-            figures["drift"].append(row)
-            say(
-                "hosts={hosts} seconds={seconds} seconds_per_host={seconds_per_host} tasks_per_host={tasks_per_host}".format(
-                    **row
-                )
-            )
+        figures["drift"] = scale(bench, options.hosts, options.repeat)
+        if where is not None:
+            yardstick = collection.start(YARDSTICK_LAB, options.system, where, say)
+            try:
+                figures["collection"] = compare(bench, yardstick, options.repeat)
+            finally:
+                yardstick.stop()
     finally:
         bench.stop()
-    if options.no_collection:
-        figures["reason"] = "not asked for"
-        return figures
-    where, figures["reason"] = collection.find()
-    if where is not None:
-        figures["collection"] = collection.measure(f"{LAB}-collection", options.system, where, say)
-        single = next((row for row in figures["drift"] if row["hosts"] == 1), None)
-        if single is not None:
-            figures["ratio"] = round(single["seconds"] / figures["collection"]["seconds"], 3)
     return figures
 
 
-def report(figures: dict[str, Any]) -> int:
-    """Print the ratios; 1 when the goal is missed."""
-    by_count = {row["hosts"]: row["seconds"] for row in figures["drift"]}
-    for count, seconds in by_count.items():
-        if count > 1 and 1 in by_count:
-            ratio = round(seconds / by_count[1], 2)
-            say(f"drift over {count} hosts / drift over 1 host: {ratio}")
-    if figures["collection"] is None:
-        say(f"devsec.hardening: not measured ({figures['reason']})")
-        return 0
-    row = figures["collection"]
-    say("devsec.hardening, second run: seconds={seconds} tasks={tasks} executed={executed} changed={changed}".format(**row))
-    if figures["ratio"] is None:
-        say("ratio: not measured (no pass over one host was asked for)")
-        return 0
-    verdict = "ok" if figures["ratio"] <= GOAL else "missed"
-    say(f"drift over 1 host / devsec.hardening second run: {figures['ratio']} (goal {GOAL}): {verdict}")
-    return 0 if verdict == "ok" else 1
+def scale(bench: practice.Bench, counts: list[int], repeat: int) -> list[dict[str, Any]]:
+    """Time passes over growing numbers of hosts, in turn."""
+    bench.drift(counts[-1])
+    costs: dict[int, list[Cost]] = {count: [] for count in counts}
+    tasks = {}
+    for number in range(1, repeat + 1):
+        for count in counts:
+            costs[count].append(cost_of(partial(bench.drift, count), partial(bench.hosts_seconds, count)))
+            tasks[count] = bench.tasks()
+            say(f"run {number}: drift over {count} hosts, {costs[count][-1].wall:.1f} s")
+    base = costs.get(1)
+    return [
+        {
+            "hosts": count,
+            **vars(middle(costs[count])),
+            "seconds_per_host": middle(costs[count]).wall / count,
+            "tasks_per_host": tasks[count],
+            "against_one_host": vars(ratio(costs[count], base)) if base else None,
+        }
+        for count in counts
+    ]
+
+
+def compare(bench: practice.Bench, yardstick: collection.Yardstick, repeat: int) -> dict[str, Any]:
+    """Time a pass over one host and the collection on a machine like it, in turn."""
+    ours: list[Cost] = []
+    theirs: list[Cost] = []
+    for number in range(1, repeat + 1):
+        ours.append(cost_of(partial(bench.drift, 1), partial(bench.hosts_seconds, 1)))
+        theirs.append(cost_of(yardstick.unchanged, yardstick.hosts_seconds))
+        say(f"run {number}: drift {ours[-1].wall:.1f} s, devsec.hardening {theirs[-1].wall:.1f} s")
+    return {
+        **vars(middle(theirs)),
+        **vars(yardstick.recap),
+        "drift": vars(middle(ours)),
+        "ratio": vars(ratio(ours, theirs)),
+    }
 
 
 def main() -> int:
-    """Measure, print, and keep the figures."""
+    """Measure, print, and keep the figures; 1 when the goal is missed or a step failed."""
     options = arguments()
     i18n.select("fr")
     try:
@@ -103,10 +122,13 @@ def main() -> int:
         return 1
     finally:
         labs.down(LAB)
-        labs.down(f"{LAB}-collection")
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    return report(figures)
+        labs.down(YARDSTICK_LAB)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(report.rounded(figures), indent=1) + "\n", encoding="utf-8")
+    say("\n" + report.table(figures))
+    say(report.verdict(figures))
+    say(f"figures: {options.json}")
+    return 0 if report.reached(figures) is not False else 1
 
 
 if __name__ == "__main__":

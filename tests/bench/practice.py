@@ -6,17 +6,16 @@ import json
 import os
 import secrets
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from antiseche.engine.environment import private_directory
 from antiseche.engine.records import runs
 from antiseche.lab import labs, maintenance
 from antiseche.lab.model import MachineSpec
@@ -42,29 +41,24 @@ class Bench:
         """The practice's folder."""
         return PracticeFolder(self.root / "bench")
 
-    def cli(self, verb: str, *arguments: str, expect: int = 0) -> float:
-        """Run a command on the practice and return its wall time."""
+    def cli(self, verb: str, *arguments: str, expect: int = 0) -> None:
+        """Run a command on the practice, as a person would."""
         line = [sys.executable, "-m", "antiseche", verb, str(self.folder.root), *arguments]
         line += ["--vault-password-file", str(self.root / "vault-password")]
         if verb != "inventory":
             line += ["--private-key", str(self.lab.private_key)]
-        start = time.monotonic()
         done = subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-        elapsed = time.monotonic() - start
         if done.returncode != expect:
             raise BenchError(f"antiseche {verb}: code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-        return elapsed
 
-    def drift(self, count: int, repeat: int) -> dict[str, Any]:
-        """Time drift passes over the first hosts; nothing has drifted, so that each must end with 0."""
-        limit = [part for name in list(self.lab.machines)[:count] for part in ("--limit", name)]
-        seconds = statistics.median(self.cli("drift", *limit) for _pass in range(repeat))
-        return {
-            "hosts": count,
-            "seconds": round(seconds, 2),
-            "seconds_per_host": round(seconds / count, 2),
-            "tasks_per_host": self.tasks(),
-        }
+    def drift(self, count: int) -> None:
+        """Make a drift pass over the first hosts, over new connections; nothing has drifted: it must end with 0."""
+        forget_connections(private_directory(self.folder.root) / "cp")
+        self.cli("drift", *(part for name in list(self.lab.machines)[:count] for part in ("--limit", name)))
+
+    def hosts_seconds(self, count: int) -> float:
+        """Return the processor seconds that the first hosts have used."""
+        return hosts_seconds(self.lab, count)
 
     def tasks(self) -> int:
         """Return how many tasks the last run executed on the busiest host, skipped ones left out."""
@@ -82,8 +76,23 @@ class Bench:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
+def forget_connections(sockets: Path) -> None:
+    """Make the next run open connections of its own: a person's pass is rarely the second within a minute."""
+    for path in sockets.glob("*"):
+        path.unlink(missing_ok=True)
+
+
+def hosts_seconds(lab: labs.Lab, count: int) -> float:
+    """Return the processor seconds that the first machines of a lab have used since they started."""
+    total = 0
+    for name in list(lab.machines)[:count]:
+        figures = dict(line.split() for line in lab.exec(name, ["cat", "/sys/fs/cgroup/cpu.stat"]).text().splitlines())
+        total += int(figures["usage_usec"])
+    return total / 1e6
+
+
 def start(name: str, count: int, system: str, say: Callable[[str], None]) -> Bench:
-    """Start the machines, write the answers, deploy twice: the second deployment changes nothing."""
+    """Start the machines, write the answers and deploy them."""
     labs.down(name)
     say(f"starting {count} machines")
     lab = labs.up(name, [MachineSpec(f"poste-{number:02}", system) for number in range(1, count + 1)], notify=say)

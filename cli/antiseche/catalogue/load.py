@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from antiseche import kit
 from antiseche.catalogue.model import Control, RoleControls, Source
 from antiseche.errors import AntisecheError
+from antiseche.fast_yaml import load_yaml
 from antiseche.i18n import _
 
 SOURCES_FILE = Path(__file__).parent / "sources.yml"
@@ -93,7 +94,7 @@ def catalogue_digest(catalogue: Catalogue) -> str:
 
 def _parsed(path: Path) -> object:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogueError(_("{path} : illisible ({error}).").format(path=path, error=error)) from None
     except yaml.MarkedYAMLError as error:

@@ -10,6 +10,7 @@ import yaml
 
 from antiseche import kit
 from antiseche.errors import AnswersError
+from antiseche.fast_yaml import load_yaml
 from antiseche.i18n import _, language
 from antiseche.practice.folder import PracticeFolder
 
@@ -21,7 +22,7 @@ def inventory_hosts(folder: PracticeFolder) -> list[str]:
         AnswersError: there is no inventory, or it is not one of ours.
     """
     try:
-        data = yaml.safe_load(folder.hosts_file.read_text(encoding="utf-8"))
+        data = load_yaml(folder.hosts_file.read_text(encoding="utf-8"))
         groups = data["all"]["children"].values()
         names = [str(name) for group in groups for name in (group or {}).get("hosts") or {}]
     except FileNotFoundError:
@@ -48,7 +49,7 @@ def role_titles(roles: Path | None = None) -> dict[str, str]:
     for path in (roles or kit.roles_dir()).glob("*/controls.yml"):
         name = path.parent.name
         try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+            data = load_yaml(path.read_text(encoding="utf-8"))
             found.append((int(data.get("order", 999)), name, str(data["title"][language()])))
         except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
             found.append((999, name, name))  # a title is an ornament; the catalogue's own tests refuse the file

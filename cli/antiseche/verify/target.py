@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from antiseche.errors import AnswersError
+from antiseche.fast_yaml import load_yaml
 from antiseche.i18n import _
 from antiseche.practice.folder import PracticeFolder
 
@@ -84,7 +85,7 @@ def _groups(folder: PracticeFolder) -> dict[str, list[str]]:
 
 def _read(path: Path, folder: PracticeFolder) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise AnswersError(
             _("« {name} » n'a pas encore d'inventaire : lancez « antiseche inventory {name} ».").format(name=folder.name)
@@ -95,7 +96,7 @@ def _read(path: Path, folder: PracticeFolder) -> Any:
 
 def _variables(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
