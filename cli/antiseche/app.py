@@ -124,7 +124,13 @@ def entry_point() -> None:
         # A terminal in an old encoding shows a question mark rather than breaking a run.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    sys.exit(main())
+    try:
+        code = main()
+    except KeyboardInterrupt:  # impatience while the first one was being told
+        code = int(ExitCode.INTERRUPTED)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -10,6 +10,7 @@ from typing import TextIO
 
 from antiseche.engine.events import Event
 from antiseche.engine.summary import HostStatus, HostSummary, RunSummary
+from antiseche.engine.wording import task_text
 from antiseche.i18n import _, n_
 
 _REDRAW = 0.1
@@ -32,6 +33,14 @@ def is_live(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
+def terminal_size(stream: TextIO) -> os.terminal_size:
+    """Return the size of the terminal that a stream writes to: the standard output may be a file."""
+    try:
+        return os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        return shutil.get_terminal_size()
+
+
 class Progress:
     """Shows events as they come."""
 
@@ -40,7 +49,7 @@ class Progress:
         self._stream = stream or sys.stderr
         self._summary = RunSummary(hosts={name: HostSummary(name) for name in hosts})
         self._quiet = quiet
-        self._live = is_live(self._stream) and len(hosts) < shutil.get_terminal_size().lines - 1
+        self._live = is_live(self._stream) and len(hosts) < terminal_size(self._stream).lines - 1
         self._drawn = 0
         self._last = 0.0
 
@@ -66,21 +75,26 @@ class Progress:
         if event.event == "task_start" and event.role and event.role != previous_role:
             self._line(f"{host.name} : {self._titles.get(event.role, event.role)}")
         elif event.status == "failed":
-            self._line(_("{host} : échec de « {task} »").format(host=host.name, task=event.task))
+            self._line(_("{host} : échec de « {task} »").format(host=host.name, task=task_text(event.task, event.role)))
         elif event.status == "unreachable":
             self._line(_("{host} : injoignable").format(host=host.name))
 
     def _line(self, text: str) -> None:
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        self._write(text + "\n")
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            self._quiet = True  # the terminal is gone: that is no reason to stop half-way
 
     def _draw(self) -> None:
-        columns = shutil.get_terminal_size().columns
+        columns = max(terminal_size(self._stream).columns, 2)
         width = max((len(name) for name in self._summary.hosts), default=0)
         lines = [f"\x1b[2K{self._describe(host, width)[: columns - 1]}\n" for host in self._summary.hosts.values()]
         up = f"\x1b[{self._drawn}A" if self._drawn else ""
-        self._stream.write(up + "".join(lines))
-        self._stream.flush()
+        self._write(up + "".join(lines))
         self._drawn, self._last = len(lines), time.monotonic()
 
     def _describe(self, host: HostSummary, width: int) -> str:

@@ -8,6 +8,7 @@ import click
 
 from antiseche.commands.progress import state_words
 from antiseche.engine.summary import HostStatus, HostSummary, RunSummary
+from antiseche.engine.wording import change_text, task_text
 from antiseche.i18n import N_, _, n_
 
 _REASONS: tuple[tuple[str, str], ...] = (
@@ -61,9 +62,9 @@ def _show_role(host: HostSummary, role: str, title: str, diffs: dict[tuple[str, 
     count = n_("{n} changement", "{n} changements", len(changes)).format(n=len(changes))
     click.echo(f"  {title or '-'} : {count}")
     for change in changes:
-        click.echo(f"    ~ {change.change}")
+        click.echo(f"    ~ {change_text(change.change, role)}")
     for unknown in (item for item in host.unpredicted if item.role == role):
-        click.echo(_("    ? {task} : ne peut pas être prédit").format(task=unknown.task))
+        click.echo(_("    ? {task} : ne peut pas être prédit").format(task=task_text(unknown.task, role)))
     for task in dict.fromkeys(change.task for change in changes):
         for diff in diffs.get((host.name, role, task), []):
             click.echo("".join(f"      {line}\n" for line in diff.splitlines()), nl=False)
@@ -77,7 +78,7 @@ def show_problems(summary: RunSummary, titles: dict[str, str]) -> None:
                 _("{host} : {role} : « {task} » a échoué : {reason}").format(
                     host=host.name,
                     role=titles.get(failure.role, failure.role) or "-",
-                    task=failure.task,
+                    task=task_text(failure.task, failure.role),
                     reason=failure.message or _("motif masqué (secret)"),
                 ),
                 err=True,
@@ -95,6 +96,8 @@ def show_interruption(summary: RunSummary, titles: dict[str, str], again: str) -
     click.echo(_("Interrompu. État de chaque machine :"), err=True)
     for host in summary.hosts.values():
         click.echo(f"  {host.name} : {_where(host, titles)}", err=True)
+    if any(host.status is HostStatus.INTERRUPTED for host in summary.hosts.values()):
+        click.echo(_("Une tâche déjà lancée peut encore s'achever sur sa machine."), err=True)
     click.echo(_("Rien n'est perdu : relancez « {command} », qui reprend et termine.").format(command=again), err=True)
 
 

@@ -127,10 +127,10 @@ def _sweep(spec: RunSpec) -> None:
     They are known by the folder of their sockets, which only this practice's runs use; its lock is held.
     """
     mark = f"{SOCKETS}={sockets_directory(spec.folder.root)}".encode()
-    for path in Path("/proc").glob("[0-9]*/environ"):
+    for path in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if mark in path.read_bytes().split(b"\0"):
-                os.kill(int(path.parent.name), signal.SIGKILL)
+            if path.name.isdecimal() and mark in (path / "environ").read_bytes().split(b"\0"):
+                os.kill(int(path.name), signal.SIGKILL)
 
 
 def _descendants(pid: int) -> list[int]:
