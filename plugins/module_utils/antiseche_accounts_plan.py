@@ -251,7 +251,8 @@ def plan_password(login: str, account: Account, state: State, wanted: dict[str, 
         return [Change(f"password {login}: first password, to be changed at first logon", (("password", login),))]
     if account.hash == "":
         return [Change(f"password {login}: empty, locked", (run("usermod", "-L", "--", login),))]
-    if login in state.half_set:  # a run was killed between the password and the order to change it
+    # A run was killed between the first password and the order to change it.
+    if login in state.half_set and not account.never_had_password:
         return [Change(f"password {login}: to be changed at first logon", (("renew-first", login),))]
     return []
 

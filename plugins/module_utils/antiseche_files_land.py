@@ -59,6 +59,7 @@ class Staged:
         self.new = path.with_name(f".antiseche-{secrets.token_hex(4)}.new")
         descriptor = os.open(self.new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         self._file = os.fdopen(descriptor, "wb")
+        self._landed = False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             self._file.write(content)
@@ -74,14 +75,17 @@ class Staged:
     def land(self) -> None:
         """Take the place."""
         self.new.replace(self.path)
+        self._landed = True
 
     def __enter__(self) -> Staged:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self.new.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # a full disk speaks up a second time here
+        with contextlib.suppress(OSError):  # a full disk speaks up a second time here; what stays is swept by the next run
             self._file.close()
+        if not self._landed:
+            with contextlib.suppress(OSError):
+                self.new.unlink(missing_ok=True)
 
 
 def drop_access_lists(descriptor: int) -> None:
@@ -128,17 +132,21 @@ def land(plan: Plan) -> None:
         FilesError: no file was changed, or the sentence names those that could not be put back.
         OSError: no file was changed.
     """
-    os.umask(0o022)  # for missing parents
-    for entry in plan.entries:
-        if entry.directory:
-            make_folder(entry)
+    before = os.umask(0o022)  # missing parents are open folders of root
+    try:
+        for entry in plan.entries:
+            if entry.directory:
+                make_folder(entry)
+        for path in plan.touched:
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    finally:
+        os.umask(before)
     folders = {path.parent for path in plan.touched}
     sweep(folders)
     with contextlib.ExitStack() as stack:
-        staged = []
-        for entry in plan.files:
-            entry.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            staged.append(stack.enter_context(Staged(entry.path, entry.content, entry.mode, entry.uid, entry.gid)))
+        staged = [
+            stack.enter_context(Staged(entry.path, entry.content, entry.mode, entry.uid, entry.gid)) for entry in plan.files
+        ]
         formers: list[Former] = []
         try:
             for new in staged:

@@ -120,8 +120,8 @@ def build(sandbox: Path, profiles: dict[str, str], disabled: list[str]) -> None:
     for name, content in profiles.items():
         write(sandbox / PROFILES / name, content)
     seen, enabled = ROOT / SAVED / "seen", enabled_profiles(ROOT)
-    # What an administrator switched off stays off. With the records lost, nothing tells: the distribution's choice holds.
-    if seen.exists() and enabled:
+    # What an administrator switched off stays off. With a record lost, nothing tells: the distribution's choice holds.
+    if seen.exists() and all("Module: " in read(ROOT / SAVED / kind) for kind in KINDS):
         shutil.copy(seen, sandbox / SAVED / "seen")
     write(sandbox / "debconf.conf", DEBCONF.format(sandbox))
     wanted = sorted((enabled | set(profiles)) - set(disabled))

@@ -38,9 +38,10 @@ import fcntl
 import os
 import re
 import subprocess
+import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -69,31 +70,31 @@ class UpdateError(RuntimeError):
 
 def run(*argv: str, seconds: int = 60) -> str:
     """Run a command and return what it printed. At the time limit it is asked to end, never killed: dpkg may be at work."""
-    try:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            env=ENVIRONMENT,
-        )
-    except OSError as error:
-        raise UpdateError(f"{argv[0]}: {error.strerror}") from error
-    try:
-        output, said = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired as error:
-        process.terminate()
+    # Files, not pipes: a service that an installation starts may keep a pipe open for ever.
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         try:
-            process.communicate(timeout=STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise UpdateError(f"{argv[0]}: still at work after {seconds} seconds; left alone") from error
-        raise UpdateError(f"{argv[0]}: stopped after {seconds} seconds") from error
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=ENVIRONMENT)
+        except OSError as error:
+            raise UpdateError(f"{argv[0]}: {error.strerror}") from error
+        try:
+            process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            process.terminate()
+            try:
+                process.wait(timeout=STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise UpdateError(f"{argv[0]}: still at work after {seconds} seconds; left alone") from error
+            raise UpdateError(f"{argv[0]}: stopped after {seconds} seconds") from error
+        printed, said = (_text(file) for file in (output, errors))
     if process.returncode != 0:
-        lines = (said.strip() or output.strip() or f"exit {process.returncode}").splitlines()
+        lines = (said.strip() or printed.strip() or f"exit {process.returncode}").splitlines()
         raise UpdateError(f"{argv[0]}: {'; '.join([line for line in lines if line.startswith('E:')] or lines[-1:])[:400]}", said)
-    return output
+    return printed
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", "replace")
 
 
 def run_alone(*argv: str, seconds: int = 60) -> str:

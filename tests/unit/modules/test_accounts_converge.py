@@ -185,7 +185,7 @@ people_wanted = st.lists(
 REFUSALS = ("root's number", "system account", "same number", "has the number", "system group")
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(found=states_found(), people=people_wanted, first=st.booleans())
 def test_any_state_converges_in_one_pass(found: Any, people: list[dict[str, Any]], first: bool) -> None:
     active = [p["login"] for p in people if p["state"] == "active"]

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from module_process import run_module
+from module_process import answer_of, load, run_module
 
+MODULE = load("antiseche_files")
 ME = pwd.getpwuid(os.geteuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getegid()).gr_name
 
@@ -20,7 +21,7 @@ def entry(path: Path, content: str = "new\n", **options: Any) -> dict[str, Any]:
 
 
 def files(*entries: dict[str, Any], check: bool = False, **others: Any) -> dict[str, Any]:
-    return run_module("antiseche_files", {"files": list(entries), **others}, check=check)
+    return answer_of(MODULE, {"files": list(entries), **others}, check=check)
 
 
 def tree(root: Path) -> dict[str, tuple[int, bytes]]:
@@ -29,6 +30,13 @@ def tree(root: Path) -> dict[str, tuple[int, bytes]]:
         for p in sorted(root.rglob("*"))
         if p.is_symlink() or p.is_file()
     }
+
+
+def test_as_a_process_of_its_own(tmp_path: Path) -> None:
+    wanted = {"files": [entry(tmp_path / "x")]}
+    assert run_module("antiseche_files", wanted, check=True)["changes"] == [f"file {tmp_path}/x"]
+    assert run_module("antiseche_files", wanted)["changed"]
+    assert not run_module("antiseche_files", wanted)["changed"]
 
 
 def test_create_then_nothing_left_to_do(tmp_path: Path) -> None:
@@ -202,6 +210,11 @@ def test_a_thousand_unchanged_files_cost_one_quick_execution(tmp_path: Path) -> 
         {"path": "/tmp/x", "content": "x", "validate": "true"},
         {"path": "/dev/null", "content": "x"},
         {"path": "/etc/hostname/x", "content": "x"},
+        {"path": "//tmp/x", "content": "x"},
+        {"path": "/tmp/x/", "content": "x"},
+        {"path": "/tmp/a\x1bb", "content": "x"},
+        {"path": "/tmp/x", "copy_of": "relative"},
+        {"path": "/tmp/x", "content": "x", "validate": "sh -c 'never closed %s"},
         {"content": "x"},
         {"path": "/tmp/x", "content": "x", "unknown": 1},
     ],
@@ -209,6 +222,12 @@ def test_a_thousand_unchanged_files_cost_one_quick_execution(tmp_path: Path) -> 
 @pytest.mark.parametrize("check", [True, False])
 def test_bad_arguments_are_refused_in_both_modes(bad: dict[str, Any], check: bool) -> None:
     assert files(bad, check=check)["failed"]
+
+
+@pytest.mark.parametrize("bad", [{"absent": ["x"]}, {"absent": ["/tmp//x"]}, {"exclusive": [{"path": "tmp"}]}])
+@pytest.mark.parametrize("check", [True, False])
+def test_bad_places_are_refused_in_both_modes(bad: dict[str, Any], check: bool) -> None:
+    assert "not a plain absolute path" in files(check=check, **bad)["msg"]
 
 
 def test_one_path_asked_twice_is_refused(tmp_path: Path) -> None:
