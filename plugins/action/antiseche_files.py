@@ -27,7 +27,7 @@ MARGIN = 45  # seconds that the machine may take beyond the delay
 PAUSE = 2
 
 
-class ActionModule(ActionBase):
+class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     """Run the module; confirm what it guarded."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -54,13 +54,13 @@ class ActionModule(ActionBase):
         result["guard"] = {**result["guard"], "pending": bool(confirmed.get("pending", True))}
         return result
 
-    def _guard_module(self, guard: dict[str, Any], state: str, token: str, task_vars: dict[str, Any] | None) -> dict[str, Any]:
+    def _guard_module(self, guard: Mapping[str, Any], state: str, token: str, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         arguments = {"name": guard["name"], "state": state, "token": token}
         done: dict[str, Any] = self._execute_module(module_name="antiseche_guard", module_args=arguments, task_vars=task_vars)
         return done
 
     def _after_the_cut(
-        self, guard: dict[str, Any], token: str, started: float, task_vars: dict[str, Any] | None, error: Exception
+        self, guard: Mapping[str, Any], token: str, started: float, task_vars: dict[str, Any] | None, error: Exception
     ) -> str:
         """Wait until the machine answers again or should have; return the sentence for the user."""
         seconds = int(guard.get("seconds", 60))

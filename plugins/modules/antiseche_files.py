@@ -251,7 +251,7 @@ def main() -> None:
         supports_check_mode=True,
         no_log=True,  # the contents do not belong into the machine's journal
     )
-    invocation = {"module_args": {}}  # nor into results
+    invocation: dict[str, Any] = {"module_args": {}}  # nor into results
     try:
         result = execute(module)
     except (FilesError, GuardError, OSError) as error:
