@@ -17,7 +17,7 @@ from antiseche.evidence.drift import Cause, broken, cause_label
 from antiseche.evidence.grouping import Difference, Finding
 from antiseche.evidence.passes import Pass
 from antiseche.evidence.report import remedy, severity_label
-from antiseche.evidence.results import Effective, count, headline, label
+from antiseche.evidence.results import Effective, colon, count, headline, label
 from antiseche.i18n import _, n_
 
 _NARROWEST, _WIDEST = 60, 110
@@ -59,12 +59,12 @@ def show_findings(pass_: Pass) -> None:
 def _show_finding(finding: Finding, pass_: Pass) -> None:
     control = finding.control
     failed = finding.effective is Effective.FAIL
-    sentence = str(control.broken) if failed else f"{label(finding.effective)} : {control.title}"
+    sentence = str(control.broken) if failed else f"{label(finding.effective)}{colon()}{control.title}"
     severity = _("gravité {severity}").format(severity=severity_label(control.severity))
     head = f"{_SIGNS[finding.effective]} {control.id} {sentence} ({severity})"
     click.secho(_wrapped(head, "", "  "), bold=True)
     for seen in finding.seen:
-        text = _hosts(seen.hosts, pass_) + (f" : {plain(seen.message)}" if seen.message else "")
+        text = _hosts(seen.hosts, pass_) + (colon() + plain(seen.message) if seen.message else "")
         click.echo(_wrapped(text, "    ", "      "))
     text = _("à faire : {what}").format(what=remedy(control, finding.effective))
     if failed and control.repair is Repair.HAND:
@@ -99,7 +99,7 @@ def show_transitions(pass_: Pass, *, but: Iterable[Cause] = ()) -> None:
         if by_control:
             click.echo(f"  {cause_label(cause)} ({sum(map(len, by_control.values()))})")
         for control, hosts in by_control.items():
-            click.echo(_wrapped(f"{_named(pass_, control)} : {_hosts(tuple(hosts), pass_)}", "    ", "      "))
+            click.echo(_wrapped(_named(pass_, control) + colon() + _hosts(tuple(hosts), pass_), "    ", "      "))
 
 
 def show_differences(differences: list[Difference], pass_: Pass) -> None:
@@ -109,7 +109,7 @@ def show_differences(differences: list[Difference], pass_: Pass) -> None:
         click.echo(f"  {title}")
         for group in groups:
             if group.first.title == title:
-                click.echo(_wrapped(f"~ {plain(group.first.text)} : {_hosts(group.hosts, pass_)}", "    ", "      "))
+                click.echo(_wrapped(f"~ {plain(group.first.text)}{colon()}{_hosts(group.hosts, pass_)}", "    ", "      "))
 
 
 def show_headline(pass_: Pass) -> None:

@@ -68,6 +68,7 @@ def _lines(entry: dict[str, Any]) -> list[str]:
 
 def _last_pass(last: dict[str, Any]) -> list[str]:
     from antiseche.commands.results_report import local
+    from antiseche.evidence.results import colon
 
     when = n_("{date}, il y a {n} jour", "{date}, il y a {n} jours", last["age_days"]).format(
         date=local(last["ended"]), n=last["age_days"]
@@ -75,7 +76,7 @@ def _last_pass(last: dict[str, Any]) -> list[str]:
     lines = [_("dernier passage : {when} ({run})").format(when=when, run=last["run"]), last["headline"]]
     for title, hosts in ((_("injoignables"), last["unreachable"]), (_("jamais vérifiées"), last["never_verified"])):
         if hosts:
-            lines.append(_("{title} : {hosts}").format(title=title, hosts=", ".join(hosts)))
+            lines.append(title + colon() + ", ".join(hosts))
     if last["stale"]:
         lines.append(
             n_(

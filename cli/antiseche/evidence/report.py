@@ -51,7 +51,7 @@ def write_report(pass_: Pass, answers: Practice, *, differences: list[Difference
 def render(pass_: Pass, answers: Practice, differences: list[Difference]) -> str:
     """Return the report; what hosts answered is hostile text and is escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.globals |= {"_": _, "n_": n_}
+    environment.globals |= {"_": _, "n_": n_, "colon": results.colon()}
     source = resources.files("antiseche.evidence").joinpath("report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source).render(view(pass_, answers, differences))
 
@@ -100,7 +100,7 @@ def _partial(pass_: Pass) -> str:
         n=len(scope["expected"]), total=len(scope["hosts"])
     )
     themes = ", ".join(str(role.title) for role in pass_.catalogue.roles if role.role in scope["roles"])
-    return f"{hosts} ; {themes}" if themes else hosts
+    return results.semicolon().join(part for part in (hosts, themes) if part)
 
 
 def _tiles(counts: dict[str, int]) -> list[dict[str, Any]]:
@@ -286,7 +286,7 @@ def _series(result: Result, zone: ZoneInfo) -> str:
 
 def _references(control: Control) -> str:
     sources = load_sources()
-    return " ; ".join(f"{sources[reference.source].label} {reference.id}" for reference in control.references)
+    return results.semicolon().join(f"{sources[reference.source].label} {reference.id}" for reference in control.references)
 
 
 def _title(pass_: Pass, control: str) -> str:

@@ -226,10 +226,20 @@ def count(results: Iterable[Result]) -> dict[str, int]:
     return counts
 
 
+def colon() -> str:
+    """Return what stands between a name and what is said of it: French takes a space before it."""
+    return _(" : ")
+
+
+def semicolon() -> str:
+    """Return what stands between two parts of a list of clauses."""
+    return _(" ; ")
+
+
 def headline(counts: dict[str, int]) -> str:
     """Return the score, always with its denominator."""
     unverified = counts["error"] + counts["unknown"]
-    return " ; ".join(
+    return semicolon().join(
         (
             n_("{n} conforme sur {total}", "{n} conformes sur {total}", counts["pass"]).format(
                 n=counts["pass"],
