@@ -101,12 +101,12 @@ class Found:
         return tuple(name for name in self.pass_.verification.reached if name in names)
 
     def exit_code(self) -> ExitCode:
-        """A host that did not answer, or a prediction that failed, comes before what was found."""
+        """A prediction that failed comes first, then a host that did not answer, then what was found."""
         playbook = self.summary.exit_code()
-        if self.pass_.verification.unreachable:
-            return ExitCode.UNREACHABLE
-        if playbook != ExitCode.OK:
+        if playbook not in (ExitCode.OK, ExitCode.UNREACHABLE):
             return playbook
+        if self.pass_.verification.unreachable or playbook is ExitCode.UNREACHABLE:
+            return ExitCode.UNREACHABLE
         found = self.pass_.exit_code()
         return ExitCode.NOT_CONFORMING if self.differences and found == ExitCode.OK else found
 
@@ -137,7 +137,7 @@ def find(what: Subject, prepared: Prepared, lock: PracticeLock, *, parent: str |
     """Run the checks and the playbook in check mode, side by side, and record both as one run."""
     from antiseche.commands import checking
     from antiseche.engine.playbook import Stop
-    from antiseche.engine.playbook_run import run_playbook
+    from antiseche.engine.playbook_run import forwarded, run_playbook
     from antiseche.evidence import passes
 
     run = checking.new_run(what, "drift", parent, check=True)
@@ -149,7 +149,8 @@ def find(what: Subject, prepared: Prepared, lock: PracticeLock, *, parent: str |
             summary = prediction.result()[1]
         except BaseException:
             stop.request()
-            _close_interrupted(run, prediction)
+            with forwarded(stop):  # a second Ctrl-C kills the playbook instead of leaving it
+                _close_interrupted(run, prediction)
             raise
     run.finish(summary, int(summary.exit_code()))
     pass_ = passes.record_pass(what.folder, what.answers, run, verification, what.roles)

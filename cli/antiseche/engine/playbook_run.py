@@ -66,7 +66,7 @@ def run_playbook(
         summary = RunSummary()
         summary.add(Event("run_start", data={"hosts": expected}))
         try:
-            with _signals(stop), contextlib.closing(used.run(spec, own.dir)) as stream:
+            with forwarded(stop), contextlib.closing(used.run(spec, own.dir)) as stream:
                 for event in stream:
                     if event.event == "run_start":
                         continue
@@ -107,7 +107,7 @@ def _reason(run: Run, rc: int | None) -> str:
 
 
 @contextlib.contextmanager
-def _signals(stop: Stop) -> Iterator[None]:
+def forwarded(stop: Stop) -> Iterator[None]:
     """Turn Ctrl-C and SIGTERM into requests to stop, while a playbook runs."""
     if threading.current_thread() is not threading.main_thread():
         yield
