@@ -43,9 +43,7 @@ def command(
     load_answers(folder)
     if private_key is None or vault_password_file is None:
         raise AnswersError(
-            _(
-                "Personne ne sera au clavier : donnez --private-key et --vault-password-file, que la tâche relira chaque fois."
-            )
+            _("Personne ne sera au clavier : donnez --private-key et --vault-password-file, que la tâche relira chaque fois.")
         )
     vault_password.read_password_file(vault_password_file)
     timers.usable_key(private_key)
