@@ -32,8 +32,8 @@ def main() -> int:
             mark = "" if good else "!! "
             sys.stdout.write(f"{mark}{outcome.host} {outcome.control} {outcome.outcome}: {outcome.message}\n")
     passed = Counter(outcome.host for outcome in outcomes if outcome.outcome == "pass")
-    # Where nothing at all was seen to hold, "not applicable" everywhere is a fault of the scenario.
-    blind = [target.name for target in targets if not passed[target.name]]
+    # Where nothing at all was seen to hold, "not applicable" everywhere is a fault of the scenario; unless all was broken.
+    blind = [] if broken else [target.name for target in targets if not passed[target.name]]
     sys.stdout.write(f"controls={len(outcomes)} pass={passed.total()} wrong={wrong} hosts_without_pass={len(blind)}\n")
     return 1 if wrong or blind or not targets else 0
 

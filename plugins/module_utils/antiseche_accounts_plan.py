@@ -36,6 +36,7 @@ class Account:
     ages: tuple[int, int, int] = NEW_AGES
     last_change: int | None = None
     expires: int | None = None
+    inactive: int | None = None  # days between the end of a password and that of the account
     home_mode: int | None = None  # None: no home directory
     home_uid: int | None = None
     home_listed: bool = False  # an access list gives others rights beside the mode
@@ -233,9 +234,8 @@ def plan_active(person: dict[str, Any], account: Account | None, state: State, w
         changes.append(Change(f"account {login}: group of its own", (("own-group", login),)))
     if account.expires == LOCK_DAY or not account.has_login_shell:
         changes.append(Change(f"account {login}: unlocked", tuple(unlock_steps(login, account))))
-    if account.gecos.split(",")[0] != name:
-        rest = account.gecos.partition(",")[2]
-        gecos = f"{name},{rest}" if rest else name
+    gecos = clean_gecos(account.gecos, name)
+    if account.gecos != gecos:
         changes.append(Change(f"account {login}: name", (run("usermod", "-c", gecos, "--", login),)))
     expires = days(person.get("expires") or "")
     known = None if account.expires == LOCK_DAY else account.expires
@@ -243,6 +243,12 @@ def plan_active(person: dict[str, Any], account: Account | None, state: State, w
         text = f"account {login}: expires {person['expires']}" if expires is not None else f"account {login}: no expiry"
         changes.append(Change(text, (run("chage", "-E", str(-1 if expires is None else expires), "--", login),)))
     return changes + plan_home(login, account) + plan_password(login, account, state, wanted)
+
+
+def clean_gecos(found: str, name: str) -> str:
+    """Return the comment field with the wanted name: the person's other entries stay, orders to PAM go (pam_umask(8))."""
+    rest = [part for part in found.split(",")[1:] if not re.match(r"\s*(umask|pri|ulimit)=", part)]
+    return ",".join([name, *rest])
 
 
 def plan_password(login: str, account: Account, state: State, wanted: dict[str, Any]) -> list[Change]:
@@ -369,12 +375,24 @@ def plan_ages(state: State, wanted: dict[str, Any]) -> list[Change]:
         if (account.ages if account else NEW_AGES) != ages:
             step = run("chage", "-m", str(ages[0]), "-M", str(ages[1]), "-W", str(ages[2]), "--", login)
             changes.append(Change(f"password {login}: ages min={ages[0]} max={ages[1]} warn={ages[2]}", (step,)))
+        if account is not None and account.inactive is not None:
+            # It would shut the account for good when the password ends: a holiday is enough.
+            changes.append(Change(f"password {login}: no end after the password's", (run("chage", "-I", "-1", "--", login),)))
+        if account is not None and item.get("endless"):
+            changes += plan_endless(login, account)
         # Never for whom we come by: a password that must be changed closes an account to its key, too.
         people = account is not None and account.is_human and login not in untouchable(wanted)
         weak = account and account.hash.startswith("$") and not account.hash.startswith(("$y$", "$gy$"))
         if wanted.get("renew_weak_hashes") and account and people and weak and account.last_change != 0:
             changes.append(Change(f"password {login}: old hash, to be changed", (run("chage", "-d", "0", "--", login),)))
     return changes
+
+
+def plan_endless(login: str, account: Account) -> list[Change]:
+    """Take away what would close an account that a key opens: an end, and the order to change a password it has not."""
+    end = [Change(f"account {login}: no expiry", (run("chage", "-E", "-1", "--", login),))]
+    order = [Change(f"password {login}: no change asked", (run("chage", "-d", "-1", "--", login),))]
+    return (end if account.expires is not None else []) + (order if account.last_change == 0 else [])
 
 
 def untouchable(wanted: dict[str, Any]) -> set[str]:

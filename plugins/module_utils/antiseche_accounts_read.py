@@ -92,7 +92,7 @@ def read_state(root: Path, wanted: dict[str, Any]) -> State:
 
 
 def foreign_sudoers(folder: Path, ours: list[str], state: State) -> list[str]:
-    """Return the files of the folder, not ours, that sudo reads and that give somebody who is not a service rights."""
+    """Return the files of the folder, not ours, that give people rights, or a service all of them."""
     services = {login for login, account in state.accounts.items() if 0 < account.uid < 1000 or account.uid == NOBODY}
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
@@ -119,7 +119,16 @@ def _gives_rights(rules: dict[str, Any], services: set[str]) -> bool:
         options = {name for option in defaults.get("Options", []) for name in option if name != "operation"}
         if options - HARMLESS and not of_services(defaults.get("Binding", [])):
             return True
-    return not all(of_services(spec.get("User_List", [])) for spec in rules.get("User_Specs", []))
+    return not all(
+        of_services(spec.get("User_List", [])) and not _is_everything(spec.get("Cmnd_Specs", []))
+        for spec in rules.get("User_Specs", [])
+    )
+
+
+def _is_everything(given: list[dict[str, Any]]) -> bool:
+    """Say whether commands are all commands: no service needs that, and whoever takes it over would have it."""
+    commands = [command for one in given for command in one.get("Commands", [])]
+    return any(command.get("command") == "ALL" or command.get("negated") for command in commands)
 
 
 def _number(text: str) -> int | None:

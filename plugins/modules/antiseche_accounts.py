@@ -42,6 +42,7 @@ options:
       min: {type: int, default: 0, description: Days before a change.}
       max: {type: int, default: 99999, description: Days before a password must be changed.}
       warn: {type: int, default: 7, description: Days of warning.}
+      endless: {type: bool, default: false, description: "A key opens it: no expiry, no order to change the password."}
   renew_weak_hashes: {type: bool, default: false, description: An old hash is renewed by its owner at next logon.}
   protect_password_files: {type: bool, default: false, description: Close the files that hold hashes to other accounts.}
 author: ["The Antisèche authors (@antiseche)"]
@@ -60,6 +61,7 @@ changes: {description: What was (or would be) changed, type: list, elements: str
 """
 
 import contextlib
+import ctypes
 import os
 import subprocess
 import time
@@ -74,6 +76,21 @@ from ansible.module_utils.basic import AnsibleModule
 
 ROOT = Path("/")
 TOOL_SECONDS = 120
+
+
+def hashed(password: str) -> str:
+    """Return a password's yescrypt hash, as the system's own library makes it.
+
+    Raises:
+        RuntimeError: the library cannot.
+    """
+    library = ctypes.CDLL("libcrypt.so.1")
+    library.crypt_gensalt.restype = library.crypt.restype = ctypes.c_char_p
+    salt = library.crypt_gensalt(b"$y$", ctypes.c_ulong(0), None, 0)
+    found = (library.crypt(password.encode(), salt) if salt else None) or b""
+    if not found.startswith(b"$y$"):
+        raise RuntimeError("libcrypt cannot make a yescrypt hash")
+    return found.decode()
 
 
 class Applier:
@@ -112,7 +129,8 @@ class Applier:
         mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         mark.touch(mode=0o600)
         sync_folder(mark.parent)
-        self.run(["chpasswd"], stdin=f"{login}:{self.wanted['initial_passwords'][login]}\n")
+        # Hashed here: PAM would ask a dictionary about a random text, and refuse one in some thousands.
+        self.run(["chpasswd", "-e"], stdin=f"{login}:{hashed(self.wanted['initial_passwords'][login])}\n")
         self.do_renew_first(login)
 
     def do_renew_first(self, login: str) -> None:
@@ -188,6 +206,7 @@ SPEC: dict[str, Any] = {
             "min": {"type": "int", "default": 0},
             "max": {"type": "int", "default": 99999},
             "warn": {"type": "int", "default": 7},
+            "endless": {"type": "bool", "default": False},
         },
     },
     "renew_weak_hashes": {"type": "bool", "default": False},

@@ -18,6 +18,8 @@ options:
   held: {type: list, elements: str, default: [], description: Packages held on purpose.}
   origins: {type: list, elements: str, default: [], description: Third-party origins or labels that are admitted.}
   max_age_days: {type: int, default: 7, description: Greatest age of the last success.}
+  timezone: {type: str, default: "", description: Time zone of the machine; left alone when empty.}
+  settings: {type: path, description: "Our file of apt settings: files read later that only override it are set aside."}
 author: ["The Antisèche authors (@antiseche)"]
 """
 
@@ -31,6 +33,7 @@ EXAMPLES = r"""
 RETURN = r"""
 changes: {description: What was (or would be) changed, type: list, elements: str, returned: always}
 foreign: {description: Package sources that nobody declared, type: list, elements: str, returned: always}
+overriding: {description: Files that win over ours and hold other settings too, type: list, elements: str, returned: always}
 late: {description: Why overdue updates could not be applied, type: str, returned: always}
 """
 
@@ -43,6 +46,8 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+from ansible.module_utils.antiseche_apt_settings import overriding, set_zone, zone_change
+from ansible.module_utils.antiseche_set_aside import move
 from ansible.module_utils.basic import AnsibleModule
 
 OS_RELEASE = Path("/etc/os-release")
@@ -175,6 +180,22 @@ def codename() -> str:
     return ""
 
 
+def adjust_settings(asked: dict[str, Any], check_mode: bool) -> tuple[list[str], list[str]]:
+    """Put the time zone right and files that only override ours aside; return the changes, and the files left in place."""
+    changes: list[str] = []
+    found = zone_change(asked["timezone"]) if asked["timezone"] else ""
+    if found:
+        changes.append(f"timezone {found} to {asked['timezone']}")
+        if not check_mode:
+            set_zone(asked["timezone"])
+    only, mixed = overriding(Path(asked["settings"])) if asked["settings"] else ([], [])
+    for path in only:
+        changes.append(f"set aside {path}")
+        if not check_mode:
+            move(path, str(path).strip("/"))
+    return changes, [str(path) for path in mixed]
+
+
 def adjust_holds(declared: list[str], check_mode: bool) -> list[str]:
     """Hold and release packages; return the changes."""
     held = run("apt-mark", "showhold").split()
@@ -195,17 +216,20 @@ def main() -> None:
             "held": {"type": "list", "elements": "str", "default": []},
             "origins": {"type": "list", "elements": "str", "default": []},
             "max_age_days": {"type": "int", "default": 7},
+            "timezone": {"type": "str", "default": ""},
+            "settings": {"type": "path"},
         },
         supports_check_mode=True,
     )
     asked: dict[str, Any] = module.params
     late, changes = "", []
     try:
-        changes = adjust_holds(asked["held"], module.check_mode)
+        changes, left = adjust_settings(asked, module.check_mode)
+        changes += adjust_holds(asked["held"], module.check_mode)
         read = run("apt-get", "indextargets", "--format", FORMAT, "Created-By: Packages")
         configured = run("apt-get", "indextargets", "--no-release-info", "--format", CONFIGURED, "Created-By: Packages")
         foreign = foreign_sources(read, configured, codename(), asked["origins"])
-    except (UpdateError, OSError) as error:
+    except (UpdateError, OSError, ValueError) as error:
         module.fail_json(msg=str(error), changed=bool(changes), changes=changes)
     if overdue([stamp_time(PERIODIC / name) for name in STAMPS], time.time(), asked["max_age_days"]):
         try:
@@ -214,7 +238,7 @@ def main() -> None:
             changes.append("updates security: applied")
         except (UpdateError, OSError) as error:
             late = str(error)
-    module.exit_json(changed=bool(changes), changes=changes, foreign=foreign, late=late)
+    module.exit_json(changed=bool(changes), changes=changes, foreign=foreign, late=late, overriding=left)
 
 
 if __name__ == "__main__":

@@ -272,7 +272,8 @@ def _control(control: Control, found: list[Result], zone: ZoneInfo, observed: di
 
 
 def _reason(result: Result) -> str:
-    return "" if result.effective is Effective.PASS else result.message
+    """Return what the check said: why not, or what it remarked although the control holds."""
+    return result.message
 
 
 def _series(result: Result, zone: ZoneInfo) -> str:

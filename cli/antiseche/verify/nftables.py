@@ -304,9 +304,15 @@ def edges(networks: Iterable[Network]) -> set[Address]:
     return found
 
 
+ANY = "any"
+
+
 @dataclass(frozen=True)
 class Flow:
-    """What is allowed: a port of a protocol, with the networks at the other end (empty: anywhere)."""
+    """What is allowed: a port of a protocol, with the networks at the other end (empty: anywhere).
+
+    The protocol `ANY` stands for everything, whatever the port.
+    """
 
     name: str
     protocol: str
@@ -315,10 +321,8 @@ class Flow:
 
     def covers(self, protocol: str, port: int, address: Address) -> bool:
         """Say whether the flow allows this."""
-        return (
-            protocol == self.protocol
-            and port in self.ports
-            and (not self.networks or any(address in one for one in self.networks if one.version == address.version))
+        return (self.protocol == ANY or (protocol == self.protocol and port in self.ports)) and (
+            not self.networks or any(address in one for one in self.networks if one.version == address.version)
         )
 
 
@@ -328,7 +332,10 @@ def flow(name: str, protocol: str, ports: Iterable[int], networks: Iterable[str]
 
 
 def openings(ruleset: Ruleset, allowed: Iterable[Flow], hook: str = "input") -> list[tuple[str, int, Address]]:
-    """Return one example of each way through a hook that no allowed flow covers: protocol, port (0: none), source."""
+    """Return one example of each way through a hook that no allowed flow covers: protocol, port (0: none), other end.
+
+    The other end is the source of what comes in, the destination of what goes out.
+    """
     return list(_openings(ruleset.listing, tuple(allowed), hook))
 
 
@@ -338,17 +345,18 @@ def _openings(listing: str, allowed: tuple[Flow, ...], hook: str) -> tuple[tuple
     known = ruleset.ports() | {p for one in allowed for p in one.ports}
     ports = sorted({p + d for p in known for d in (-1, 0, 1) if 0 < p + d < 65536} | {ORDINARY_PORT} | _COMMON_PORTS)
     others = sorted((ruleset.protocols() | {"gre", ORDINARY_PROTOCOL}) - {"tcp", "udp"} - _NETWORK_PROTOCOLS)
-    sources = edges(ruleset.networks() | {n for one in allowed for n in one.networks})
+    ends = edges(ruleset.networks() | {n for one in allowed for n in one.networks})
     source_ports, states = sorted(ruleset.ports("sport") | {EPHEMERAL_PORT}), sorted(ruleset.states())
     found: dict[tuple[str, int, int], tuple[str, int, Address]] = {}
-    for source in sorted(sources, key=lambda address: (address.version, int(address))):
-        here = ipaddress.ip_address("192.0.2.1" if source.version == 4 else "2001:db8::1")
+    for end in sorted(ends, key=lambda address: (address.version, int(address))):
+        here = ipaddress.ip_address("192.0.2.1" if end.version == 4 else "2001:db8::1")
+        source, destination = (here, end) if hook == "output" else (end, here)
         for protocol, state in itertools.product(["tcp", "udp", *others], states):
-            any_port = Packet(protocol, None, source, here, None, state)
+            any_port = Packet(protocol, None, source, destination, None, state)
             if not ruleset.accepts(hook, any_port):
                 continue  # whatever the port
             for port in ports if protocol in ("tcp", "udp") else [0]:
-                if (protocol, port, source.version) in found or any(one.covers(protocol, port, source) for one in allowed):
+                if (protocol, port, end.version) in found or any(one.covers(protocol, port, end) for one in allowed):
                     continue
                 if not ruleset.accepts(hook, replace(any_port, port=port)):
                     continue  # whatever the source port
@@ -356,5 +364,5 @@ def _openings(listing: str, allowed: tuple[Flow, ...], hook: str) -> tuple[tuple
                     if (protocol, source_port, port) in {("udp", 67, 68), ("udp", 547, 546)}:
                         continue  # the answer of the network's own address server
                     if ruleset.accepts(hook, replace(any_port, port=port, source_port=source_port)):
-                        found[protocol, port, source.version] = (protocol, port, source)
+                        found[protocol, port, end.version] = (protocol, port, end)
     return tuple(found.values())

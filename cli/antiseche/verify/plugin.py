@@ -25,7 +25,7 @@ from antiseche.engine.redact import plain
 from antiseche.errors import HostUnreachableError
 from antiseche.i18n import _
 from antiseche.verify.backend import Connection, PersistentBackend, connected_host
-from antiseche.verify.checks import NotApplicable
+from antiseche.verify.checks import NotApplicable, take_remarks
 from antiseche.verify.observation import masked
 from antiseche.verify.target import Target
 
@@ -175,8 +175,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _outcome(call: pytest.CallInfo[None]) -> tuple[str, str]:
+    remarks = take_remarks()
     if call.excinfo is None:
-        return "pass", ""
+        return "pass", remarks
     error = call.excinfo.value
     text = str(error).strip() or type(error).__name__
     if isinstance(error, NotApplicable):

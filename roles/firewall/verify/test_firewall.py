@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from antiseche.verify.checks import not_applicable
-from antiseche.verify.nftables import ORDINARY_PORT, Flow, Ruleset, flow, openings
+from antiseche.verify.nftables import ANY, ORDINARY_PORT, Flow, Ruleset, flow, openings
 from antiseche.verify.packets import Packet
 
 LISTING = "nft -j list ruleset"
 # The saved rules as the kernel would have them, loaded where nothing else is.
 SAVED = "unshare --net sh -c 'nft -f /etc/nftables.conf && nft -j list ruleset'"
+START = "/usr/sbin/nft -f /etc/nftables.conf"
 MANAGERS = ("ufw", "firewalld", "netfilter-persistent", "shorewall", "ferm")
 
 
@@ -37,8 +38,28 @@ def declared(expected: dict[str, Any]) -> list[Flow]:
     return flows
 
 
-def tell(found: list[tuple[str, int, Any]]) -> str:
-    return ", ".join(f"{protocol} {port or ''} depuis {address}".replace("  ", " ") for protocol, port, address in found[:6])
+def outgoing(expected: dict[str, Any]) -> list[Flow]:
+    """Return what may leave the machine when only declared flows do."""
+    printers = expected.get("firewall_printers") or []
+    allowed = [
+        flow("noms", "tcp", [53], []),
+        flow("noms, adresses, heure, web", "udp", [53, 67, 123, 443, 547], []),
+        flow("web et courriel chiffré", "tcp", [80, 443, 465, 587, 993], []),
+        flow("réseau du cabinet", ANY, [], expected["firewall_lan"]),
+    ]
+    if expected.get("firewall_mssante"):
+        allowed.append(flow("MSSanté", "tcp", [143, 587], []))
+    if expected.get("firewall_discovery"):
+        allowed.append(flow("découverte", "udp", [3702, 5353], []))
+    if printers:
+        allowed += [flow("imprimantes", "tcp", [515, 631, 9100], printers), flow("imprimantes", "udp", [161, 631], printers)]
+    for one in expected.get("firewall_outbound") or []:
+        allowed.append(flow(one["name"], one.get("protocol", "tcp"), one["ports"], one.get("destinations") or []))
+    return allowed
+
+
+def tell(found: list[tuple[str, int, Any]], way: str = "depuis") -> str:
+    return ", ".join(f"{protocol} {port or ''} {way} {address}".replace("  ", " ") for protocol, port, address in found[:6])
 
 
 def packet(source: str, protocol: str, port: int, destination: str = "") -> Packet:
@@ -51,8 +72,11 @@ def packet(source: str, protocol: str, port: int, destination: str = "") -> Pack
 def test_starts_with_the_machine(host: Any) -> None:
     state = host.run("systemctl is-enabled nftables.service").stdout.strip()
     assert state == "enabled", f"le service nftables est « {state or 'absent'} » ; attendu : activé au démarrage"
-    active = host.run("systemctl is-active nftables.service").stdout.strip()
-    assert active == "active", f"le service nftables est « {active} » ; attendu : en marche"
+    shown = host.check_output("systemctl show -p ActiveState -p LoadState -p ExecStart -p ConditionResult nftables.service")
+    unit = dict(line.partition("=")[::2] for line in shown.splitlines())
+    assert unit["ActiveState"] == "active", f"le service nftables est « {unit['ActiveState']} » ; attendu : en marche"
+    runs = re.findall(r"argv\[\]=(.*?) ;", unit.get("ExecStart", ""))
+    assert runs == [START], f"au démarrage, le service nftables lance « {' ; '.join(runs) or 'rien'} » ; attendu : « {START} »"
     assert running(host).base_chains("input"), "aucune règle de filtrage n'est chargée"
 
 
@@ -115,7 +139,7 @@ def test_declared_flows_do_come_in(host: Any, expected: dict[str, Any]) -> None:
         for network in one.networks:
             source = str(network.network_address + (1 if network.num_addresses > 1 else 0))
             for port in sorted(one.ports):
-                passes = rules.accepts("input", packet(source, one.protocol, port), doubt=False)
+                passes = all(rules.accepts(h, packet(source, one.protocol, port), doubt=False) for h in ("prerouting", "input"))
                 assert passes, f"« {one.name} » ne passe pas : {one.protocol} {port} depuis {source}"
     if not flows:
         not_applicable("aucun flux entrant n'est déclaré pour cette machine")
@@ -153,14 +177,8 @@ def test_what_goes_out_is_what_was_chosen(host: Any, expected: dict[str, Any]) -
                 stopped += [f"« {one['name']} »" for p in one["ports"] if not goes_out(one.get("protocol", "tcp"), p, address)]
     assert not stopped, f"flux sortants déclarés qui ne passent plus : {', '.join(stopped)}"
     if expected.get("firewall_outbound_mode", "open") == "declared":
-        known = {(f.get("protocol", "tcp"), p) for f in flows if not f.get("destinations") for p in f["ports"]}
-        tried = [("tcp", 25), ("tcp", 23), ("tcp", 6667), ("udp", ORDINARY_PORT), ("tcp", ORDINARY_PORT)]
-        free = [
-            f"{protocol} {port}"
-            for protocol, port in tried
-            if (protocol, port) not in known and goes_out(protocol, port, doubt=True)
-        ]
-        assert not free, f"sort sans être déclaré : {', '.join(free)}"
+        free = openings(rules, outgoing(expected), "output")
+        assert not free, f"sort sans être déclaré : {tell(free, 'vers')}"
 
 
 @pytest.mark.control("PAR-10")

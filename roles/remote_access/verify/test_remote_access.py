@@ -22,31 +22,70 @@ SAFE = {
     "hostkeyalgorithms": {"ssh-ed25519", "rsa-sha2-512", "rsa-sha2-256"},
     "pubkeyacceptedalgorithms": {"ssh-ed25519", "sk-ssh-ed25519@openssh.com", "rsa-sha2-512", "rsa-sha2-256"},
 }
-# Name shown, how its package, program or service begins.
+OUTSIDE = "203.0.113.77"
+# Name shown, and how its package, program, folder or service begins: remote control, web consoles, ways in through a relay.
 HELP_TOOLS = {
     "AnyDesk": "anydesk",
+    "Ateraagent": "atera",
     "Chrome Remote Desktop": "chrome-remote-desktop",
-    "DWService": "dwagent|dwagsvc",
+    "Cloudflare Tunnel": "cloudflared",
+    "Cockpit": "cockpit-ws|cockpit",
+    "DWService": "dwagent|dwagsvc|dwservice",
+    "frp": "frpc|frps",
     "GNOME Remote Desktop": "gnome-remote-desktop",
+    "Guacamole": "guacd|guacamole",
+    "HopToDesk": "hoptodesk",
     "KRFB": "krfb",
-    "MeshAgent": "meshagent",
-    "NoMachine": "nomachine|nxserver|nxd",
+    "MeshAgent": "meshagent|meshcentral",
+    "ngrok": "ngrok",
+    "NoMachine": "nomachine|nxserver|nxd$|nxnode",
     "RealVNC": "realvnc-vnc-server|vncserver-x11",
     "RustDesk": "rustdesk",
+    "ScreenConnect": "screenconnect|connectwisecontrol",
     "Shell In A Box": "shellinabox",
-    "Splashtop": "splashtop|SRStreamer",
+    "Splashtop": "splashtop|srstreamer",
     "Supremo": "supremo",
+    "Tailscale": "tailscaled|tailscale",
     "TeamViewer": "teamviewer",
-    "TightVNC": "tightvncserver|Xtightvnc",
-    "TigerVNC": r"tigervnc-[a-z-]*server|Xtigervnc|x0tigervncserver",
+    "TightVNC": "tightvncserver|xtightvnc",
+    "TigerVNC": r"tigervnc-[a-z-]*server|xtigervnc|x0tigervncserver|x0vncserver",
     "tmate": "tmate",
+    "ttyd": "ttyd|gotty",
     "TurboVNC": "turbovnc",
     "Vino": "vino",
+    "VNC4": "vnc4server|xvnc4",
+    "wayvnc": "wayvnc",
+    "Webmin": "webmin",
     "x11vnc": "x11vnc",
     "X2Go": "x2goserver|x2goagent",
     "xrdp": "xrdp",
+    "ZeroTier": "zerotier-one|zerotier",
 }
+# They come with desktops and do nothing until somebody switches them on.
+ASLEEP = ("GNOME Remote Desktop", "KRFB", "Vino")
+PACKAGES = "dpkg-query -W -f='${db:Status-Status} ${Package}\\n'"
+# Programs by the name of their file: the kernel's own names are cut after fifteen letters.
+RUNNING = "for exe in /proc/[0-9]*/exe; do readlink $exe; done 2>/dev/null | sed 's,.*/,,; s, (deleted)$,,' | sort -u"
+# Services that start by themselves, for everybody or for one person.
+STARTED = (
+    "systemctl list-unit-files --no-legend --type=service,socket --state=enabled;"
+    " systemctl --global list-unit-files --no-legend --type=service,socket --state=enabled;"
+    " ls -R /home/*/.config/systemd/user /home/*/.config/autostart 2>/dev/null"
+    " | grep -E 'remote-desktop|krfb|vino' | sed 's,^org\\.,,'"
+)
+# What came without a package, where programs for everybody go.
+UNPACKAGED = "ls /opt /usr/local/bin /usr/local/sbin /usr/local/lib /snap /var/lib/flatpak/app 2>/dev/null"
 HOST_KEYS = "stat -c '%a %U %n'"
+# Every file that the server reads, conditional blocks and inclusions in them.
+CONDITIONS = "cat /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf | grep -iE '^[[:space:]]*\"?(match|include)[[:space:]=\"]'"
+INCLUDED = "include /etc/ssh/sshd_config.d/*.conf"
+# Ways of serving ssh that are no ssh.service: programs by the name of their file, and sockets that systemd holds.
+LISTENERS = (
+    'ss -Hltnp | sed \'s/.*:\\([0-9]*\\) .*users:(("[^"]*",pid=\\([0-9]*\\).*/\\1 \\2/\' | sort -u | while read -r port pid; do'
+    " echo $port $pid $(readlink /proc/$pid/exe) $(tr '\\0' ' ' < /proc/$pid/cmdline); done"
+)
+SSH_PROGRAM = re.compile(r"(sshd|dropbear|tinyssh|lshd)")
+SOCKETS = "systemctl list-sockets --all --no-legend --full | awk '{print $1, $NF, $(NF-1)}'"
 
 
 def effective(host: Any, user: str, address: str) -> dict[str, list[str]]:
@@ -62,11 +101,18 @@ def effective(host: Any, user: str, address: str) -> dict[str, list[str]]:
 
 
 def visitors(expected: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return who is tried: the maintenance account, root, and somebody of the practice from its network."""
+    """Return who is tried: the maintenance account, root, and the people of the practice, from their places and from afar."""
     contractor = str(ipaddress.ip_network(expected["remote_access_addresses"][0], strict=False).network_address)
-    person = next((p["login"] for p in expected.get("accounts_people", [])), "camille")
     inside = str(ipaddress.ip_network((expected.get("firewall_lan") or ["192.168.1.0/24"])[0], strict=False).network_address)
-    return [(expected["remote_access_user"], contractor), ("root", contractor), (person, inside)]
+    people = [p["login"] for p in expected.get("accounts_people", [])] or ["camille"]
+    user = expected["remote_access_user"]
+    return [
+        (user, contractor),
+        ("root", contractor),
+        *((login, inside) for login in people),
+        (user, OUTSIDE),
+        (people[0], OUTSIDE),
+    ]
 
 
 def expect(host: Any, expected: dict[str, Any], wanted: dict[str, str]) -> None:
@@ -100,6 +146,10 @@ def test_no_root(host: Any, expected: dict[str, Any]) -> None:
 @pytest.mark.control("DIS-03")
 def test_one_account_from_the_contractor(host: Any, expected: dict[str, Any]) -> None:
     wanted = {f"{expected['remote_access_user']}@{address}" for address in expected["remote_access_addresses"]}
+    # No visitor that is tried may be the one that a conditional block is for.
+    conditions = [" ".join(line.split()) for line in host.run(CONDITIONS).stdout.splitlines()]
+    special = [line for line in conditions if line.lower() != INCLUDED]
+    assert not special, f"réglages pour certains seulement, ou pris ailleurs : {' ; '.join(special[:4])}"
     for user, address in visitors(expected):
         seen = effective(host, user, address)
         observed = set(" ".join(seen.get("allowusers", [])).split())
@@ -125,6 +175,9 @@ def test_agreed_keys_only(host: Any, expected: dict[str, Any]) -> None:
         if not info:
             continue
         assert int(info[1], 8) & 0o022 == 0, f"{path} peut être modifié par d'autres (droits {info[1]})"
+        folder = host.run(f"stat -c '%U %a' $(dirname {path})").stdout.split()
+        closed = folder[0] == info[0] and int(folder[1], 8) & 0o022 == 0
+        assert closed, f"le dossier de {path} peut être modifié par d'autres ({' '.join(folder)})"
         for line in host.check_output(f"cat {path}").splitlines():
             match = re.search(r"(ssh-\S+|sk-\S+|ecdsa-\S+)\s+([A-Za-z0-9+/=]+)", line)
             if match and not line.startswith("#"):
@@ -135,7 +188,10 @@ def test_agreed_keys_only(host: Any, expected: dict[str, Any]) -> None:
         limited = re.search(r'from="([^"]*)"', options)
         origins = set(limited.group(1).split(",")) if limited else set()
         assert origins == set(expected["remote_access_addresses"]), f"clé admise depuis : {sorted(origins) or 'partout'}"
-        assert "restrict" in options.split(","), "une clé n'est pas limitée (restrict)"
+        rest = [word for word in re.sub(r'from="[^"]*"', "", options).strip().split(",") if word]
+        assert "restrict" in rest, "une clé n'est pas limitée (restrict)"
+        more = set(rest) - {"restrict", "pty"}
+        assert not more, f"une clé a plus de droits que convenu : {', '.join(sorted(more))}"
 
 
 @pytest.mark.control("DIS-05")
@@ -194,17 +250,39 @@ def test_running_service_follows_its_settings(host: Any, expected: dict[str, Any
     socket = host.run("systemctl is-active ssh.socket").stdout.strip()
     assert socket != "active", "ssh.socket écoute à la place du service"
     port = str(expected.get("firewall_management_port") or expected.get("ansible_port") or 22)
-    ports = set()
-    for line in host.check_output("ss -Hltnp").splitlines():
-        if '"sshd"' in line:
-            ports.add(line.split()[3].rsplit(":", 1)[1])
+    ports, others = set(), []
+    for listener in (line.split(None, 3) for line in host.check_output(LISTENERS).splitlines()):
+        number, pid, program, command = (*listener, "", "", "")[:4]
+        if pid == seen["MainPID"]:
+            ports.add(number)
+        elif SSH_PROGRAM.search(f"{program} {command}"):
+            others.append(f"{program or command} sur le port {number}")
     assert ports == {port}, f"le service ssh écoute sur {sorted(ports)} ; attendu : {port}"
+    assert not others, f"un autre accès SSH est ouvert : {', '.join(others)}"
+    doors = ssh_sockets(host)
+    assert not doors, f"systemd ouvre un autre accès SSH : {', '.join(doors)}"
+
+
+def ssh_sockets(host: Any) -> list[str]:
+    """Return the network sockets that systemd listens on to start an ssh server."""
+    found = []
+    for address, service, unit in (line.split() for line in host.check_output(SOCKETS).splitlines() if line.count(" ") == 2):
+        if not re.search(r":\d+$", address) or host.run(f"systemctl is-active {unit}").stdout.strip() != "active":
+            continue
+        template = unit.removesuffix(".socket")
+        command = host.run(f"systemctl cat {service} {template}@.service {template}.service 2>/dev/null").stdout
+        if SSH_PROGRAM.search(command):
+            found.append(f"{unit} ({address})")
+    return found
 
 
 @pytest.mark.control("DIS-09")
 def test_logged_and_limited(host: Any, expected: dict[str, Any]) -> None:
-    expect(host, expected, {"loglevel": "VERBOSE", "permituserenvironment": "no", "strictmodes": "yes"})
+    expect(host, expected, {"loglevel": "VERBOSE", "permituserenvironment": "no", "permituserrc": "no", "strictmodes": "yes"})
     seen = effective(host, *visitors(expected)[0])
+    for option, harmless in (("forcecommand", "none"), ("chrootdirectory", "none"), ("setenv", "absent")):
+        value = " ".join(seen.get(option, [harmless]))
+        assert value == harmless, f"option SSH {option} : « {value} » ; attendu : aucune"
     grace, tries = int(seen["logingracetime"][0]), int(seen["maxauthtries"][0])
     assert 0 < grace <= 60, f"délai de connexion : {grace} s ; attendu : 60 s au plus"
     assert tries <= 4, f"essais par connexion : {tries} ; attendu : 4 au plus"
@@ -215,17 +293,17 @@ def test_logged_and_limited(host: Any, expected: dict[str, Any]) -> None:
 
 @pytest.mark.control("DIS-10")
 def test_agreed_help_tools_only(host: Any, expected: dict[str, Any]) -> None:
-    packages = host.run("dpkg-query -W -f='${db:Status-Status} ${Package}\\n'").stdout.splitlines()
-    names = {line.split()[1] for line in packages if line.startswith("installed ")}
-    # Programs that came without a package: what runs, and what is enabled.
-    names |= set(host.run("ps -eo comm=").stdout.split())
-    names |= set(
-        re.findall(r"^(\S+)\.service", host.run("systemctl list-unit-files --no-legend --type=service").stdout, re.MULTILINE)
-    )
+    active = set(host.run(RUNNING).stdout.split()) | set(re.findall(r"^\S+", host.run(STARTED).stdout, re.MULTILINE))
+    installed = {line.split()[1] for line in host.run(PACKAGES).stdout.splitlines() if line.startswith("installed ")}
+    # An application of flatpak is called org.example.Tool.
+    loose = {word for name in host.run(UNPACKAGED).stdout.split() for word in (name, name.rsplit(".", 1)[-1])}
     agreed = {re.sub(r"[^a-z0-9]", "", tool.lower()) for tool in expected.get("remote_access_allowed_help_tools", [])}
-    present = [
-        tool for tool, pattern in HELP_TOOLS.items() if any(re.match(rf"(?:{pattern})", name, re.IGNORECASE) for name in names)
-    ]
+
+    def found(tool: str, pattern: str) -> bool:
+        names = active if tool in ASLEEP else active | installed | loose
+        return any(re.match(f"(?:{pattern})", name, re.IGNORECASE) for name in names)
+
+    present = [tool for tool, pattern in HELP_TOOLS.items() if found(tool, pattern)]
     foreign = [tool for tool in present if re.sub(r"[^a-z0-9]", "", tool.lower()) not in agreed]
     assert not foreign, f"outils de prise en main présents et non convenus : {', '.join(foreign)}"
     undone = host.run("cat /var/lib/antiseche/undone/remote_access.json").stdout

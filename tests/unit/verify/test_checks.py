@@ -166,3 +166,28 @@ def test_no_host_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running.subprocess, "Popen", None)
 
     assert check_targets([]).outcomes == []
+
+
+REMARKS = """
+import pytest
+from antiseche.verify.checks import remark
+
+@pytest.mark.control("EXE-01")
+def test_remarks(host): host.run("true"); remark("fin proche"); remark("un paquet figé")
+
+@pytest.mark.control("EXE-02")
+def test_forgotten(host): host.run("true"); remark("presque"); assert False, "raté"
+
+@pytest.mark.control("EXE-03")
+def test_nothing(host): host.run("true")
+"""
+
+
+def test_what_is_remarked_stays_with_a_pass_and_with_no_other_result(kit_with: Callable[..., None]) -> None:
+    kit_with(REMARKS, dict.fromkeys(("EXE-01", "EXE-02", "EXE-03"), "{}"))
+    found = {outcome.control: (outcome.outcome, outcome.message) for outcome in check_targets([target("poste")]).outcomes}
+    assert found == {
+        "EXE-01": ("pass", "fin proche ; un paquet figé"),
+        "EXE-02": ("fail", "raté"),
+        "EXE-03": ("pass", ""),
+    }

@@ -30,7 +30,7 @@ from listing import (
     vmap,
 )
 
-from antiseche.verify.nftables import ORDINARY_PORT, Ruleset, flow, openings
+from antiseche.verify.nftables import ANY, ORDINARY_PORT, Ruleset, flow, openings
 from antiseche.verify.packets import Packet
 
 # A rule in a chain that drops by default, and one way in that it opens.
@@ -309,3 +309,25 @@ def test_what_goes_out_is_decided_by_its_destination() -> None:
     here = ipaddress.ip_address("192.0.2.1")
     assert ruleset.accepts("output", Packet("tcp", 443, here, ipaddress.ip_address("10.9.9.9")), doubt=False)
     assert not ruleset.accepts("output", Packet("tcp", 443, here, ipaddress.ip_address("10.9.9.8")))
+
+
+def test_what_goes_out_is_judged_by_where_it_goes() -> None:
+    out = [
+        [match(TCP, 443), ACCEPT],
+        [match(DESTINATION, LAN), ACCEPT],
+        [match(DESTINATION, "203.0.113.99"), match(TCP, 4444), ACCEPT],
+    ]
+    listing = Listing().chain("o", *out, type="filter", hook="output", prio=0, policy="drop")
+    web, inside = flow("web", "tcp", [443], []), flow("réseau", ANY, [], [f"{LAN['prefix']['addr']}/{LAN['prefix']['len']}"])
+    left = openings(listing.ruleset(), [web, inside], "output")
+    assert [(protocol, port, str(end)) for protocol, port, end in left] == [("tcp", 4444, "203.0.113.99")]
+    assert ("udp", ORDINARY_PORT, 4) in {(p, n, a.version) for p, n, a in openings(listing.ruleset(), [web], "output")}
+
+
+def test_any_covers_every_protocol_and_port_of_its_networks_only() -> None:
+    inside = flow("réseau", ANY, [], ["192.0.2.0/24"])
+    here, elsewhere = ipaddress.ip_address("192.0.2.9"), ipaddress.ip_address("198.51.100.9")
+    assert inside.covers("gre", 0, here)
+    assert inside.covers("tcp", 65535, here)
+    assert not inside.covers("tcp", 443, elsewhere)
+    assert not inside.covers("tcp", 443, ipaddress.ip_address("2001:db8::9"))
