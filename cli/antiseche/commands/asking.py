@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable
@@ -10,14 +11,14 @@ from typing import Any
 
 import click
 
+from antiseche.commands import own_keys, prompts
 from antiseche.errors import AnswersError
 from antiseche.i18n import _
 from antiseche.practice.document import Path_
-from antiseche.practice.fields import NO, NOTHING, YES, Kind, field_at
-from antiseche.practice.labels import label
+from antiseche.practice.fields import NO, YES, Kind
 from antiseche.practice.load import dotted
-from antiseche.practice.questionnaire import Draft, Question, answer, current, get, key_of, objection, previous, take_back
-from antiseche.practice.schema import Answers, Practice
+from antiseche.practice.proposals import proposal
+from antiseche.practice.questionnaire import Draft, Question, answer, current, key_of, objection, previous, take_back
 
 BACK, WHY, STOP = "<", "?", "!"
 
@@ -53,13 +54,16 @@ class Conversation:
         self.draft = draft
         self.keep = keep
         self.proposals = proposals or {}
-        self.part: Path_ = ()
+        self._part: Path_ = ()
+        self._step = ""
+        self._told: set[str] = set()
 
     def run(self) -> None:
         """Ask everything that is missing or wrong.
 
         Raises:
             StoppedError: the person asked to stop.
+            AnswersError: something is wrong that no question can put right.
         """
         while (question := current(self.draft)) is not None:
             if not question.title:
@@ -68,33 +72,69 @@ class Conversation:
                         path=dotted(question.path), message=question.problem
                     )
                 )
-            self.one(question)
+            if self.one(question):
+                continue
+            before = previous(self.draft, question)
+            if before is None:
+                click.echo("  ! " + _("C'est la première question."))
+                continue
+            self.remember(before)
+            take_back(self.draft, before)
+            self.keep(self.draft)
 
-    def one(self, question: Question) -> None:
-        """Ask one question until it is answered, or taken back."""
-        self._heading(question)
-        if question.problem:
-            click.echo("  ! " + question.problem)
+    def remember(self, question: Question) -> None:
+        """Propose the answer that is being taken back."""
+        self.proposals[question.path] = question.value
+
+    def one(self, question: Question) -> bool:
+        """Ask one question until it is answered; False when the person wants to go back instead.
+
+        Raises:
+            StoppedError: the person asked to stop.
+        """
+        self._introduce(question)
+        found = prompts.choices(question, self.draft.values)
+        prompts.show_choices(found)
         while True:
             typed = self._type(question)
             if typed == STOP:
                 raise StoppedError
+            if typed == BACK:
+                return False
             if typed == WHY:
-                self._explain(question)
-            elif typed == BACK:
-                before = previous(self.draft, question)
-                if before is not None:
-                    self.proposals[before.path] = before.value
-                    take_back(self.draft, before)
-                    self.keep(self.draft)
-                    return
-                click.echo("  ! " + _("C'est la première question."))
-            elif self._take(question, typed):
-                return
+                for line in prompts.explain(question, found):
+                    click.echo("  " + line)
+                prompts.show_choices(found)
+            elif self._take(question, typed, found):
+                return True
 
-    def _take(self, question: Question, typed: str) -> bool:
-        value = self._read(question, typed)
+    def _introduce(self, question: Question) -> None:
+        """Say where we are, and why this is asked: once for each kind of question."""
+        depth = max((index for index, part in enumerate(question.path) if isinstance(part, int)), default=0)
+        part: Path_ = question.path[: depth + 1] if not question.adds else question.path[:-1]
+        step = prompts.step(part)
+        if step != self._step:
+            click.echo("\n" + click.style(step, bold=True))
+            self._tell(key_of(part[:1]), prompts.about(part))
+        if part != self._part and len(part) > 1 and not question.adds:
+            click.echo("\n" + click.style(prompts.heading(part), bold=True))
+        self._step, self._part = step, part
+        key = key_of(question.path)
+        if key != key_of(part[:1]):
+            self._tell(key, question.why)
+        if question.problem:
+            click.echo("  ! " + question.problem)
+
+    def _tell(self, key: str, why: str) -> None:
+        if why and key not in self._told:
+            click.echo(click.style("  " + why, dim=True))
+            self._told.add(key)
+
+    def _take(self, question: Question, typed: str, found: list[prompts.Choice]) -> bool:
+        value = self._read(question, typed, found)
         wrong = _("réponse obligatoire") if value is _NONE else objection(self.draft, question, value)
+        if wrong and found and not _in(found, value):
+            wrong = _("répondez par un numéro ou par un mot de la liste")
         if wrong:
             click.echo("  ! " + wrong)
             return False
@@ -102,105 +142,55 @@ class Conversation:
         self.keep(self.draft)
         return True
 
-    def _read(self, question: Question, typed: str) -> Any:
+    def _read(self, question: Question, typed: str, found: list[prompts.Choice]) -> Any:
         if not typed:
-            proposed = self._proposed(question)
-            if proposed is not None:
-                return proposed
-            if question.adds or question.kind is Kind.OPTIONAL_PART:
-                return False
-            return ([] if question.kind is Kind.LIST else None) if question.field.may_be_empty else _NONE
+            return self._nothing(question)
         if question.adds:
-            return _yes_no(typed)
-        choices = question.field.choices
-        if choices and typed.isdecimal() and 1 <= int(typed) <= len(choices):
-            return choices[int(typed) - 1]
-        if choices:
-            return next((choice for choice in choices if typed.lower() in (choice.lower(), label(choice).lower())), typed)
-        return question.field.read(typed)
+            return True if typed.lower() in YES else False if typed.lower() in NO else typed
+        if key_of(question.path) == "maintenance.public_keys":
+            typed = own_keys.from_files(typed)
+        if found and question.kind is Kind.LIST:
+            words = re.split(r"[\s,;]+", typed.strip("[] "))
+            return question.field.read(" ".join(_chosen(word, found) for word in words))
+        return question.field.read(_chosen(typed, found))
+
+    def _nothing(self, question: Question) -> Any:
+        proposed = self._proposed(question)
+        if proposed is not None:
+            return proposed
+        if question.adds or question.kind is Kind.OPTIONAL_PART:
+            return False
+        return ([] if question.kind is Kind.LIST else None) if question.field.may_be_empty else _NONE
 
     def _proposed(self, question: Question) -> Any:
         if question.adds:
             return None
-        for proposed in (self.proposals.get(question.path), None if question.problem else question.value, question.field.default):
+        given = None if question.problem else question.value
+        guess = proposal(self.draft.values, key_of(question.path), question.path)
+        for proposed in (self.proposals.get(question.path), given, guess, question.field.default):
             if proposed is not None and not (question.kind is Kind.OPTIONAL_PART and not isinstance(proposed, bool)):
                 return proposed
         return None
 
     def _type(self, question: Question) -> str:
-        if question.field.choices and not question.adds:
-            click.echo("   ".join(f"  {n}) {label(choice)}" for n, choice in enumerate(question.field.choices, 1)))
-        shown = _shown(question, self._proposed(question))
-        hint = f" [{shown}]" if shown else ""
-        reply = click.prompt(
-            question.title + hint,
-            default="",
-            show_default=False,
-            prompt_suffix=" " if question.title.endswith("?") and not hint else " : ",
-        )
+        text = prompts.prompt(question, self._proposed(question))
+        reply = click.prompt(text, default="", show_default=False, prompt_suffix=prompts.suffix(text))
         return str(reply).strip()
-
-    def _explain(self, question: Question) -> None:
-        click.echo("  " + (question.why or _("Cette réponse figure sur les documents ou décide du réglage des machines.")))
-        known = _known(question, self.draft.values)
-        if known:
-            click.echo("  " + _("Connus : {names}").format(names=", ".join(known)))
-        if question.kind is Kind.LIST:
-            click.echo("  " + _("Plusieurs réponses se séparent par des virgules."))
-        if not question.adds and question.field.may_be_empty:
-            click.echo("  " + _("« {nothing} » : aucune réponse.").format(nothing=NOTHING))
-        click.echo("  " + _("« < » revient en arrière, « ! » arrête ; la même commande reprendra ici."))
-
-    def _heading(self, question: Question) -> None:
-        depth = max((index for index, part in enumerate(question.path) if isinstance(part, int)), default=0)
-        part: Path_ = question.path[: depth + 1] if not question.adds else self.part
-        if part == self.part:
-            return
-        self.part = part
-        title = _part_title(part)
-        numbers = [part + 1 for part in part if isinstance(part, int)]
-        click.echo("\n" + click.style(title + "".join(f" — {n}" for n in numbers), bold=True))
 
 
 _NONE = object()
 
 
-def _part_title(part: Path_) -> str:
-    model: type[Answers] = Practice
-    title = str(part[0])
-    for name in part:
-        item = field_at(model, name) if isinstance(name, str) else None
-        if item is not None and item.model is not None:
-            model, title = item.model, _(item.info.title or item.name)
-    return title
+def _chosen(typed: str, found: list[prompts.Choice]) -> str:
+    """Return what a number, a word of the file or a shown word stands for."""
+    if typed.isdecimal() and 1 <= int(typed) <= len(found):
+        return found[int(typed) - 1].value
+    return next((choice.value for choice in found if typed.lower() in (choice.value.lower(), choice.shown.lower())), typed)
 
 
-def _yes_no(typed: str) -> Any:
-    return True if typed.lower() in YES else False if typed.lower() in NO else typed
-
-
-def _shown(question: Question, proposed: Any) -> str:
-    if question.adds or question.kind is Kind.OPTIONAL_PART:
-        return _("non") if proposed is not True else _("oui")
-    if isinstance(proposed, bool):
-        return _("oui") if proposed else _("non")
-    if isinstance(proposed, list):
-        return ", ".join(str(item) for item in proposed)
-    return "" if proposed is None else label(str(proposed))
-
-
-def _known(question: Question, values: Any) -> list[str]:
-    """Return the names already given that this answer may use."""
-    key = key_of(question.path)
-    source, name = {
-        "hosts.users": ("people", "login"),
-        "shares.users": ("people", "login"),
-        "shares.host": ("hosts", "name"),
-        "software.hosts": ("hosts", "name"),
-        "software.inbound.hosts": ("hosts", "name"),
-        "software.supplier": ("suppliers", "name"),
-    }.get(key, ("", ""))
-    return [str(item[name]) for item in get(values, (source,)) or [] if isinstance(item, dict) and name in item]
+def _in(found: list[prompts.Choice], value: Any) -> bool:
+    known = {choice.value for choice in found}
+    return all(item in known for item in value) if isinstance(value, list) else value in known or value is None
 
 
 def at_the_end_of_input(error: click.exceptions.Abort) -> Exception:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from antiseche.commands.options import json_option, practice_argument
-from antiseche.errors import AnswersError, AntisecheError
+from antiseche.errors import AnswersError
 from antiseche.i18n import _
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _host(answers: Practice, name: str) -> Host:
 
 
 def _scripts(answers: Practice, hosts: list[Host], output: Path | None, *, as_json: bool) -> None:
-    from antiseche.practice.atomic import write_text
+    from antiseche.practice.atomic import make_folder, write_text
     from antiseche.practice.bootstrap import script, spec_for
 
     rows = []
@@ -76,13 +76,8 @@ def _scripts(answers: Practice, hosts: list[Host], output: Path | None, *, as_js
         text = script(spec_for(answers, host))
         path = output / f"{host.name}.sh" if output else None
         if path:
-            try:
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                write_text(path, text, mode=0o700)
-            except OSError as error:
-                raise AntisecheError(
-                    _("{path} n'a pas pu être écrit : {error}.").format(path=path, error=error.strerror)
-                ) from None
+            make_folder(path.parent)
+            write_text(path, text, mode=0o700)
         rows.append({"host": host.name, "address": str(host.address), "script": text, "file": str(path) if path else None})
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False, indent=1))

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from antiseche.commands.options import practice_argument
 from antiseche.errors import AnswersError, ExitCode
 from antiseche.i18n import _, n_
+
+if TYPE_CHECKING:
+    from antiseche.commands.asking import Conversation
+    from antiseche.practice.editing import Edition
+    from antiseche.practice.questionnaire import Question
 
 
 @click.command("edit", help=_("Repose seulement les questions choisies."))
@@ -38,8 +45,7 @@ def command(practice: str, paths: tuple[str, ...], settings: tuple[str, ...]) ->
         require_someone()
         talk = Conversation(edition.draft, lambda _draft: None)
         try:
-            for question in chosen:
-                edition.ask(talk, question)
+            _ask(edition, talk, chosen)
         except StoppedError:
             click.echo(_("Arrêté : rien n'a été changé."))
             return int(ExitCode.OK)
@@ -54,3 +60,15 @@ def command(practice: str, paths: tuple[str, ...], settings: tuple[str, ...]) ->
     if changed:
         click.echo(_("Ensuite : antiseche inventory {practice}").format(practice=practice))
     return int(ExitCode.OK)
+
+
+def _ask(edition: Edition, talk: Conversation, chosen: list[Question]) -> None:
+    """Ask the chosen questions in order, back and forth as the person likes."""
+    number = 0
+    while number < len(chosen):
+        if edition.ask(talk, chosen[number]):
+            number += 1
+        elif number:
+            number -= 1
+        else:
+            click.echo("  ! " + _("C'est la première question."))

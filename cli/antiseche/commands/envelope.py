@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from antiseche.commands.options import practice_argument, vault_option
-from antiseche.errors import AnswersError, AntisecheError
+from antiseche.errors import AnswersError
 from antiseche.i18n import _
 
 
@@ -42,9 +42,6 @@ def command(practice: str, person: str, output: Path | None, show: bool, vault_p
     if output is None:
         click.echo(as_text(sheet), nl=False)
         return 0
-    try:
-        write_text(output, as_html(sheet) if output.suffix.lower() in (".html", ".htm") else as_text(sheet), mode=0o600)
-    except OSError as error:
-        raise AntisecheError(_("{path} n'a pas pu être écrit : {error}.").format(path=output, error=error.strerror)) from None
+    write_text(output, as_html(sheet) if output.suffix.lower() in (".html", ".htm") else as_text(sheet), mode=0o600)
     click.echo(_("Fiche écrite : {path}. Imprimez-la, scellez-la, puis effacez le fichier.").format(path=output), err=True)
     return 0

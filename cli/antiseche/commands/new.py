@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from antiseche.commands.options import practice_argument
-from antiseche.errors import AnswersError, ExitCode
+from antiseche.errors import AnswersError, AntisecheError, ExitCode
 from antiseche.i18n import _
 
 if TYPE_CHECKING:
+    from antiseche.practice.document import Path_
     from antiseche.practice.folder import PracticeFolder
 
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--from",
     "source",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),  # the answers' own reader tells what is wrong with a file
     metavar=_("FICHIER"),
     help=_("Reprend un fichier de réponses complet, sans rien demander."),
 )
@@ -40,9 +41,10 @@ def command(practice: str, source: Path | None) -> int:
 
 
 def _refuse_complete(folder: PracticeFolder, practice: str, source: Path | None) -> None:
+    from antiseche.practice.folder import is_file
     from antiseche.practice.load import AnswersFileError, load_answers
 
-    if not folder.answers_file.exists():
+    if not is_file(folder.answers_file):
         return
     try:
         load_answers(folder.answers_file)
@@ -58,37 +60,51 @@ def _refuse_complete(folder: PracticeFolder, practice: str, source: Path | None)
 
 def _install(folder: PracticeFolder, source: Path) -> None:
     from antiseche.practice import atomic
+    from antiseche.practice.folder import is_folder
     from antiseche.practice.load import load_answers
 
     load_answers(source)
+    text = source.read_bytes().decode("utf-8-sig")
+    new = not is_folder(folder.root)
     atomic.make_folder(folder.root)
-    atomic.write_text(folder.answers_file, source.read_bytes().decode("utf-8-sig"))
+    try:
+        atomic.write_text(folder.answers_file, text)
+    except AntisecheError:
+        if new:
+            folder.root.rmdir()
+        raise
 
 
 def _ask(folder: PracticeFolder, practice: str) -> bool:
     """Ask what is missing; False when the person stopped before the end."""
+    from antiseche.commands import own_keys
     from antiseche.commands.asking import Conversation, StoppedError, at_the_end_of_input, require_someone
     from antiseche.practice import answers_file, atomic, staging
 
     require_someone()
     draft = answers_file.read_draft(folder)
     atomic.make_folder(folder.root)
+    kept = _("Réponses gardées. Pour reprendre : antiseche new {practice}").format(practice=practice)
     with staging.locked(folder.root):
-        resumed = bool(draft.values)
-        click.echo(
-            _("Reprise du questionnaire.") if resumed else _("Questionnaire du cabinet « {name} ».").format(name=folder.name)
-        )
-        click.echo(_("« ? » explique, « < » revient, « ! » arrête ; chaque réponse est gardée aussitôt."))
-        talk = Conversation(draft, lambda kept: answers_file.write_draft(folder, kept), {("practice", "id"): folder.name})
+        _welcome(folder, resumed=bool(draft.values))
+        proposals: dict[Path_, Any] = {("practice", "id"): folder.name, ("maintenance", "public_keys"): own_keys.proposed()}
+        talk = Conversation(draft, lambda answers: answers_file.write_draft(folder, answers), proposals)
         try:
             talk.run()
         except StoppedError:
-            click.echo(_("Réponses gardées. Pour reprendre : antiseche new {practice}").format(practice=practice))
+            click.echo(kept)
             return False
         except click.exceptions.Abort as error:
-            click.echo(
-                "\n" + _("Réponses gardées. Pour reprendre : antiseche new {practice}").format(practice=practice), err=True
-            )
+            click.echo("\n" + kept, err=True)
             raise at_the_end_of_input(error) from None
         answers_file.finish(folder, draft)
     return True
+
+
+def _welcome(folder: PracticeFolder, *, resumed: bool) -> None:
+    if resumed:
+        click.echo(_("Reprise du questionnaire du cabinet « {name} ».").format(name=folder.name))
+    else:
+        click.echo(_("Questionnaire du cabinet « {name} » : une dizaine de minutes.").format(name=folder.name))
+        click.echo(_("À avoir sous la main : qui travaille au cabinet, l'adresse IP de chaque machine, votre clé publique SSH."))
+    click.echo(_("Entrée garde ce qui est entre crochets ; « ? » explique, « < » revient, « ! » arrête et garde tout."))

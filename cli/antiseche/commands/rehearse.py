@@ -49,8 +49,8 @@ def command(practice: str, verb: tuple[str, ...], stop: bool, as_json: bool) -> 
             _("Machines d'essai arrêtées.") if found else _("Aucune machine d'essai ne tourne pour ce cabinet."), as_json=as_json
         )
         return 0
-    require()
     answers = load_answers(source)
+    require()
     running = rehearsal.start(answers, folder, lambda text: _tell(text, as_json=as_json))
     if not verb:
         _show(running, as_json=as_json)

@@ -15,18 +15,22 @@ from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, ScalarString
 from ruamel.yaml.util import load_yaml_guess_indent
 
+from antiseche.errors import AnswersError
 from antiseche.i18n import _
 from antiseche.practice import atomic
-from antiseche.practice.document import Path_, read_document
+from antiseche.practice.document import PLAIN_NUMBER, Path_, parse, read_document
 from antiseche.practice.fields import fields_of
-from antiseche.practice.folder import ANSWERS_NAME, PracticeFolder
+from antiseche.practice.folder import ANSWERS_NAME, PracticeFolder, is_file
 from antiseche.practice.load import AnswersFileError, Problem
+from antiseche.practice.merging import merged
 from antiseche.practice.questionnaire import Draft, get, put
 from antiseche.practice.schema import Practice
 
 DRAFT_NAME = "practice.draft.yml"
 _STATE = "_questionnaire"
 _WIDE = 4096
+_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+"""Some editors begin a UTF-8 file with it."""
 
 
 class _Date(str):
@@ -35,24 +39,40 @@ class _Date(str):
     __slots__ = ()
 
 
+class _Number(str):
+    """A number in any other than everyday notation, such as a telephone number without quotes: the text that stands there."""
+
+    __slots__ = ()
+
+
 class _Constructor(RoundTripConstructor):
-    """Reads dates as they are written."""
+    """Reads scalars as `antiseche.practice.document` does."""
 
 
 class _Representer(RoundTripRepresenter):
-    """Writes dates as they were read."""
+    """Writes scalars as they were read."""
 
 
 def _read_date(_constructor: Any, node: ScalarNode) -> _Date:
     return _Date(node.value)
 
 
+def _read_number(_constructor: Any, node: ScalarNode) -> int | _Number:
+    return int(node.value) if PLAIN_NUMBER.fullmatch(node.value) else _Number(node.value)
+
+
 def _write_date(representer: Any, value: _Date) -> Any:
     return representer.represent_scalar("tag:yaml.org,2002:timestamp", str(value))
 
 
+def _write_number(representer: Any, value: _Number) -> Any:
+    return representer.represent_scalar("tag:yaml.org,2002:int", str(value))
+
+
 _Constructor.add_constructor("tag:yaml.org,2002:timestamp", _read_date)
+_Constructor.add_constructor("tag:yaml.org,2002:int", _read_number)
 _Representer.add_representer(_Date, _write_date)
+_Representer.add_representer(_Number, _write_number)
 
 
 def read(path: Path) -> tuple[str, Any]:
@@ -67,16 +87,26 @@ def read(path: Path) -> tuple[str, Any]:
         faults = [Problem(str(path), 1, 1, "", _("groupe de clés attendu"))]
     if faults:
         raise AnswersFileError(faults)
-    text = path.read_bytes().decode("utf-8-sig")
+    text = path.read_bytes().decode()
     return text, _yaml(text).load(text)
 
 
-def shaped_like(text: str, values: Any) -> str:
-    """Return values as YAML, indented and ended like the text that they come from."""
+def rewritten(text: str, values: Any) -> str:
+    """Return changed values in the text that they come from: every line that says the same stays as it is."""
+    mark = _MARK if text.startswith(_MARK) else ""
+    text = text.removeprefix(_MARK)
+    yaml = _yaml(text)
+    before, after = _dumped(yaml, yaml.load(text)), _dumped(yaml, values)
+    found = merged(text, before, after)
+    if found is None or parse(found.encode()).values != parse(after.encode()).values:
+        found = after.replace("\n", "\r\n") if "\r\n" in text else after
+    return mark + found
+
+
+def _dumped(yaml: YAML, values: Any) -> str:
     stream = io.StringIO()
-    _yaml(text).dump(values, stream)
-    written = stream.getvalue()
-    return written.replace("\n", "\r\n") if "\r\n" in text else written
+    yaml.dump(values, stream)
+    return stream.getvalue().replace("\r", "")  # comments keep their ends of line; a value never holds one as such
 
 
 def fresh(values: Any) -> str:
@@ -86,7 +116,7 @@ def fresh(values: Any) -> str:
         if item.name in values:
             ordered[item.name] = values[item.name]
             ordered.yaml_set_comment_before_after_key(item.name, before="\n" + _(item.info.title or item.name))
-    return shaped_like("", ordered)
+    return _dumped(_yaml(""), ordered)
 
 
 def change(values: Any, path: Path_, value: Any) -> None:
@@ -114,17 +144,30 @@ def read_draft(folder: PracticeFolder) -> Draft:
 
     Raises:
         AnswersFileError: the file cannot be read.
+        AnswersError: both are there, and they may differ.
     """
     kept = draft_path(folder)
-    if kept.exists():
+    if is_file(kept):
         values = read(kept)[1]
-        state = values.pop(_STATE, None) or {}
-        return Draft(values, {str(name) for name in state.get("closed") or ()}, bool(state.get("only_required")))
-    if folder.answers_file.exists():
+        state = values.pop(_STATE, None)
+        state = state if isinstance(state, dict) else {}
+        closed = state.get("closed")
+        draft = Draft(values, set(map(str, closed if isinstance(closed, list) else ())), bool(state.get("only_required")))
+        _refuse_two_sources(folder, draft)
+        return draft
+    if is_file(folder.answers_file):
         from antiseche.practice.questionnaire import of_file
 
         return of_file(read(folder.answers_file)[1])
     return Draft()
+
+
+def _refuse_two_sources(folder: PracticeFolder, draft: Draft) -> None:
+    """Somebody wrote the file while a questionnaire was under way: only a person knows which of the two counts."""
+    kept, written = draft_path(folder), folder.answers_file
+    if is_file(written) and (not draft.only_required or written.stat().st_mtime_ns > kept.stat().st_mtime_ns):
+        text = _("{written} et {kept} existent tous deux : gardez l'un, effacez l'autre, puis relancez.")
+        raise AnswersError(text.format(written=written, kept=kept))
 
 
 def write_draft(folder: PracticeFolder, draft: Draft) -> None:
@@ -132,14 +175,14 @@ def write_draft(folder: PracticeFolder, draft: Draft) -> None:
     kept = CommentedMap({_STATE: {"closed": sorted(draft.closed), "only_required": draft.only_required}})
     for name, value in draft.values.items():
         kept[name] = value
-    atomic.write_text(draft_path(folder), shaped_like("", kept))
+    atomic.write_text(draft_path(folder), _dumped(_yaml(""), kept))
 
 
 def finish(folder: PracticeFolder, draft: Draft) -> None:
     """Write complete answers as the practice's file and forget the draft."""
     if draft.only_required:
-        text = folder.answers_file.read_bytes().decode("utf-8-sig") if folder.answers_file.exists() else ""
-        written = shaped_like(text, draft.values)
+        text = folder.answers_file.read_bytes().decode() if is_file(folder.answers_file) else ""
+        written = rewritten(text, draft.values)
     else:
         written = fresh(draft.values)
     atomic.write_text(folder.answers_file, written)

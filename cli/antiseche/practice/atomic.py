@@ -29,6 +29,19 @@ _CORRECTABLE = {
 }
 
 
+_REASONS = {
+    errno.ENOSPC: N_("disque plein"),
+    errno.EDQUOT: N_("disque plein"),
+    errno.EFBIG: N_("disque plein"),
+    errno.EACCES: N_("droits insuffisants"),
+    errno.EPERM: N_("droits insuffisants"),
+    errno.EROFS: N_("disque en lecture seule"),
+    errno.EIO: N_("disque défaillant"),
+    errno.ENOENT: N_("fichier introuvable"),
+    errno.ELOOP: N_("lien vers lui-même"),
+}
+
+
 def write_text(path: Path, text: str, mode: int = 0o600) -> None:
     """Write beside the file, flush, then rename over it.
 
@@ -55,6 +68,11 @@ def make_folder(path: Path, mode: int = 0o700) -> None:
         raise explained(error, path) from None
 
 
+def reason(error: OSError) -> str:
+    """Return what the system refused in a few words."""
+    return _(_REASONS[error.errno]) if error.errno in _REASONS else error.strerror or str(error)
+
+
 def is_correctable(error: OSError) -> bool:
     """Say whether the person at the keyboard can put it right."""
     return error.errno in _CORRECTABLE
@@ -66,7 +84,7 @@ def explained(error: OSError, path: Path) -> AntisecheError:
     if sentence is not None:
         return AnswersError(_(sentence).format(path=path))
     return AntisecheError(
-        _("{path} : écriture impossible ({reason}), rien n'a été changé.").format(path=path, reason=error.strerror or error)
+        _("{path} : écriture impossible ({reason}), rien n'a été changé.").format(path=path, reason=reason(error))
     )
 
 

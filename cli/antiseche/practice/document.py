@@ -20,13 +20,13 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from antiseche.i18n import _
-from antiseche.practice import yaml_faults
+from antiseche.practice import atomic, yaml_faults
 
 MAX_BYTES = 128 * 1024
 MAX_DEPTH = 20
 _PLAIN_TAG = "tag:yaml.org,2002:"
 _PLAIN_KINDS = frozenset(("str", "int", "float", "bool", "null", "timestamp", "map", "seq", "merge"))
-_PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")
+PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")
 
 Path_ = tuple[str | int, ...]
 
@@ -84,9 +84,10 @@ def read_document(path: Path) -> Document:
         return _faulty(_("lien rompu : sa cible n'existe pas") if path.is_symlink() else _("fichier introuvable"))
     except PermissionError:
         return _faulty(_("lecture refusée : vérifiez les droits du fichier et de ses dossiers"))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        return _faulty(_("lecture impossible : {reason}").format(reason=reason or error))
+    except OSError as error:
+        return _faulty(_("lecture impossible : {reason}").format(reason=atomic.reason(error)))
+    except ValueError:
+        return _faulty(_("fichier introuvable"))
     return parse(raw)
 
 
@@ -196,7 +197,7 @@ def _scalar(text: str, kind: str) -> Any:
     if kind == "bool":
         return text.lower() == "true"
     try:
-        if kind == "int" and _PLAIN_NUMBER.fullmatch(text):
+        if kind == "int" and PLAIN_NUMBER.fullmatch(text):
             return int(text)
         return float(text) if kind == "float" else text
     except ValueError:

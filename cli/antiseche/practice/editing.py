@@ -11,11 +11,23 @@ from typing import Any, Protocol
 
 from antiseche.errors import AnswersError
 from antiseche.i18n import _
-from antiseche.practice import answers_file, atomic
+from antiseche.practice import answers_file, atomic, staging
 from antiseche.practice.document import Path_, parse
 from antiseche.practice.fields import Kind
+from antiseche.practice.folder import printable
 from antiseche.practice.load import check_document, dotted
-from antiseche.practice.questionnaire import Draft, Question, closing_key, current, get, of_file, put, walk
+from antiseche.practice.questionnaire import (
+    Draft,
+    Question,
+    closing_key,
+    get,
+    is_later,
+    of_file,
+    previous,
+    put,
+    take_back,
+    walk,
+)
 
 _NAMES = ("login", "name", "id")
 
@@ -23,8 +35,11 @@ _NAMES = ("login", "name", "id")
 class Asker(Protocol):
     """Who asks a question and takes the answer into the draft."""
 
-    def one(self, question: Question) -> None:
-        """Ask one question."""
+    def one(self, question: Question) -> bool:
+        """Ask one question; False when the person wants to go back instead."""
+
+    def remember(self, question: Question) -> None:
+        """Propose the answer that is being taken back."""
 
 
 class Edition:
@@ -35,6 +50,7 @@ class Edition:
         self.text = text
         self.draft = draft
         self._before = _leaves(draft)
+        self._before_paths = {question.path for question in walk(draft, everything=True) if not question.adds}
 
     @classmethod
     def of(cls, path: Path) -> Edition:
@@ -55,7 +71,9 @@ class Edition:
         path, equals, typed = setting.partition("=")
         if not equals:
             raise AnswersError(_("« {setting} » : écrivez CHEMIN=VALEUR").format(setting=setting))
-        found = [question for question in self.matching((path.strip(),)) if not question.adds]
+        found = [question for question in self.matching((path,)) if not question.adds]
+        if not found:
+            raise AnswersError(_("« {path} » est un groupe : changez-le par les questions ou dans le fichier").format(path=path))
         if len(found) != 1:
             raise AnswersError(
                 _("« {path} » désigne {n} réponses : --set en change une seule à la fois").format(path=path, n=len(found))
@@ -75,42 +93,88 @@ class Edition:
         Raises:
             AnswersError: a pattern chooses nothing.
         """
-        named = [(question, _names(self.draft.values, question)) for question in walk(self.draft, everything=True)]
+        named = [
+            (question, _names(self.draft.values, question))
+            for question in walk(self.draft, everything=True)
+            if not (question.adds and question.value)  # one more item, not the items that are there
+        ]
+        chosen: set[int] = set()
         for pattern in globs:
-            if not any(_matches(names, pattern) for _question, names in named):
-                known = [names[0] for _question, names in named]
-                close = difflib.get_close_matches(pattern, known, n=1)
+            found = _matching(named, pattern) or _matching(named, pattern + ".*")
+            if not found:
+                close = difflib.get_close_matches(pattern, [names[0] for _question, names in named], n=1)
                 hint = _(" (vouliez-vous dire « {word} » ?)").format(word=close[0]) if close else ""
-                raise AnswersError(_("« {path} » : aucune réponse ne porte ce chemin").format(path=pattern) + hint)
-        return [question for question, names in named if any(_matches(names, pattern) for pattern in globs)]
+                raise AnswersError(_("« {path} » : aucune réponse ne porte ce chemin").format(path=printable(pattern)) + hint)
+            chosen |= found
+        return [question for number, (question, _found) in enumerate(named) if number in chosen]
 
-    def ask(self, asker: Asker, question: Question) -> None:
-        """Ask one chosen question again; for a group, ask for one more item and then for its answers."""
-        old = get(self.draft.values, question.path)
+    def ask(self, asker: Asker, question: Question) -> bool:
+        """Ask one chosen question again; for a group, ask for one more item and then for its answers.
+
+        Returns:
+            False when the person wants to go back to the question before.
+        """
         if question.adds:
-            self.draft.closed.discard(closing_key(question.path[:-1]))
-            while (following := current(self.draft)) is not None and following.path[: len(question.path) - 1] == question.path[
-                :-1
-            ]:
-                asker.one(following)
-            return
-        asker.one(replace(question, problem=""))
-        new = get(self.draft.values, question.path)
-        if question.kind is not Kind.OPTIONAL_PART:
-            put(self.draft.values, question.path, old)
-            answers_file.change(self.draft.values, question.path, new)
+            return self._ask_more(asker, question.path[:-1])
+        again = next(found for found in walk(self.draft, everything=True) if found.path == question.path and not found.adds)
+        old = get(self.draft.values, again.path)
+        if not asker.one(replace(again, problem="")):
+            return False
+        new = get(self.draft.values, again.path)
+        if not again.written and new == again.field.default:
+            take_back(self.draft, again)  # what goes without saying need not be written
+            return True
+        if again.kind is not Kind.OPTIONAL_PART:
+            put(self.draft.values, again.path, old)
+            answers_file.change(self.draft.values, again.path, new)
+            return True
+        return self._complete(asker, again.path)
+
+    def _ask_more(self, asker: Asker, group: Path_) -> bool:
+        self.draft.closed.discard(closing_key(group))
+        if self._complete(asker, group):
+            return True
+        self.draft.closed.add(closing_key(group))
+        return False
+
+    def _complete(self, asker: Asker, part: Path_) -> bool:
+        """Ask whatever a part still lacks, optional answers too: a person has just said that there is more of it."""
+        self.draft.only_required = False
+        try:
+            while (question := self._lacking(part)) is not None:
+                if asker.one(question):
+                    continue
+                before = previous(self.draft, question, everything=is_later(part))
+                if before is None or before.path[: len(part)] != part or before.path in self._before_paths:
+                    return False
+                asker.remember(before)
+                take_back(self.draft, before)
+            return True
+        finally:
+            self.draft.only_required = True
+
+    def _lacking(self, part: Path_) -> Question | None:
+        inside = (found for found in walk(self.draft, everything=is_later(part)) if found.path[: len(part)] == part)
+        return next((found for found in inside if not found.answered and found.path not in self._before_paths), None)
 
     def write(self) -> int:
         """Check the whole, write it, and return how many answers changed.
 
         Raises:
             AnswersFileError: something does not hold; nothing is written.
+            AnswersError: somebody else changed the file meanwhile.
         """
         after = _leaves(self.draft)
         changed = sum(1 for key in after.keys() | self._before.keys() if after.get(key) != self._before.get(key))
-        text = answers_file.shaped_like(self.text, self.draft.values)
+        text = answers_file.rewritten(self.text, self.draft.values)
         check_document(parse(text.encode()), self.path)
-        if changed:
+        if not changed:
+            return 0
+        with staging.locked(self.path.parent):
+            if answers_file.read(self.path)[0] != self.text:
+                raise AnswersError(
+                    _("{path} a changé entre-temps : rien n'a été écrit. Relancez la commande.").format(path=self.path)
+                )
             atomic.write_text(self.path, text, mode=self.path.stat().st_mode & 0o777)
         return changed
 
@@ -120,12 +184,16 @@ def _leaves(draft: Draft) -> dict[str, Any]:
 
 
 def _text(value: Any) -> Any:
+    if isinstance(value, dict):
+        return True  # its own answers are counted one by one
     return [str(item) for item in value] if isinstance(value, list) else value if value is None else str(value)
 
 
-def _matches(names: tuple[str, ...], pattern: str) -> bool:
-    pattern = re.sub(r"\[(\d+|\*)\]", r".\1", pattern)
-    return any(fnmatch.fnmatchcase(name, pattern) for name in names)
+def _matching(named: list[tuple[Question, tuple[str, ...]]], pattern: str) -> set[int]:
+    pattern = re.sub(r"\[(\d+|\*)\]", r".\1", pattern.strip())
+    return {
+        number for number, (_question, names) in enumerate(named) if any(fnmatch.fnmatchcase(name, pattern) for name in names)
+    }
 
 
 def _names(values: Any, question: Question) -> tuple[str, ...]:

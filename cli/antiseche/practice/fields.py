@@ -20,14 +20,21 @@ from antiseche.practice.schema import Answers
 YES = frozenset(("o", "oui", "y", "yes", "true"))
 NO = frozenset(("n", "non", "no", "false"))
 NOTHING = "-"
-# A key's comment may hold a comma: the next key begins with a known word.
-_KEY_SEPARATOR = re.compile(r"\s*[,;]\s*(?=(?:sk-)?(?:ssh|ecdsa)-)")
+_ANY_SEPARATOR = re.compile(r"[\s,;]+")
+_SEPARATORS = {
+    # A key's comment may hold a comma: the next key begins with a known word.
+    "public_keys": re.compile(r"\s*[,;]\s*(?=(?:sk-)?(?:ssh|ecdsa)-)"),
+    # These may hold spaces.
+    "remote_help": re.compile(r"\s*[,;]\s*"),
+    "third_party_origins": re.compile(r"\s*[,;]\s*"),
+}
 
 
 class Kind(StrEnum):
     """What a field is, for who asks."""
 
     TEXT = "text"
+    DATE = "date"
     YES_NO = "yes_no"
     CHOICE = "choice"
     LIST = "list"
@@ -81,12 +88,13 @@ class Field:
         if text == NOTHING and self.may_be_empty:
             return [] if self.kind is Kind.LIST else None
         if self.kind is Kind.LIST:
-            separator = _KEY_SEPARATOR if self.name == "public_keys" else re.compile(r"\s*[,;]\s*")
-            return [part for part in separator.split(text.strip("[] ")) if part]
+            return [part for part in _SEPARATORS.get(self.name, _ANY_SEPARATOR).split(text.strip("[] ")) if part]
         if self.kind in (Kind.YES_NO, Kind.OPTIONAL_PART):
             lowered = text.lower()
             return True if lowered in YES else False if lowered in NO else text
-        return text
+        if self.kind is Kind.DATE:
+            return _iso(text)
+        return _clock(text) if self.name == "reboot_time" else text
 
     def check(self, value: Any, at: Path_) -> tuple[Any, str]:
         """Return the value as the file holds it, and what is wrong with it (empty when nothing is)."""
@@ -136,6 +144,8 @@ def _field(name: str, info: FieldInfo) -> Field:
         return Field(name, Kind.LIST, info, nullable)
     if origin is dict:
         return Field(name, Kind.TABLE, info, nullable)
+    if inner is dt.date:
+        return Field(name, Kind.DATE, info, nullable)
     if inner is bool:
         return Field(name, Kind.YES_NO, info, nullable)
     if origin is Literal:
@@ -143,6 +153,18 @@ def _field(name: str, info: FieldInfo) -> Field:
     if isinstance(inner, type) and issubclass(inner, Enum):
         return Field(name, Kind.CHOICE, info, nullable, choices=tuple(str(choice.value) for choice in inner))
     return Field(name, Kind.TEXT, info, nullable)
+
+
+def _iso(text: str) -> str:
+    """Take a date as the French write it: day, month, year."""
+    typed = re.fullmatch(r"([0-9]{1,2})[/. -]([0-9]{1,2})[/. -]([0-9]{4})", text)
+    return f"{typed[3]}-{int(typed[2]):02}-{int(typed[1]):02}" if typed else text
+
+
+def _clock(text: str) -> str:
+    """Take a time as the French write it: 3h30, 3 h, 03:30."""
+    typed = re.fullmatch(r"([0-9]{1,2}) ?[h:] ?([0-9]{2})?", text.lower())
+    return f"{int(typed[1]):02}:{typed[2] or '00'}" if typed else text
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:

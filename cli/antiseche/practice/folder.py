@@ -77,7 +77,7 @@ def new_folder(name: str) -> PracticeFolder:
         raise AnswersError(
             _(
                 "« {name} » ne peut pas nommer un cabinet : minuscules sans accent, chiffres et tirets, une lettre d'abord."
-            ).format(name=_printable(root.name or name))
+            ).format(name=printable(root.name or name))
         )
     mode = _mode(root)
     if mode and not stat.S_ISDIR(mode):
@@ -95,10 +95,10 @@ def find_practice(name: str) -> PracticeFolder:
     for candidate in candidates:
         if _has_answers(candidate):
             return PracticeFolder(candidate.resolve())
-    looked = ", ".join(_printable(str(candidate / ANSWERS_NAME)) for candidate in candidates)
+    looked = ", ".join(printable(str(candidate / ANSWERS_NAME)) for candidate in candidates)
     raise AnswersError(
         _("Cabinet « {name} » introuvable (cherché : {looked}). Créez-le avec « antiseche new {name} ».").format(
-            name=_printable(name), looked=looked
+            name=printable(name), looked=looked
         )
     )
 
@@ -106,6 +106,11 @@ def find_practice(name: str) -> PracticeFolder:
 def is_file(path: Path) -> bool:
     """Say whether this is a file; False as well where the system refuses to say."""
     return stat.S_ISREG(_mode(path))
+
+
+def is_folder(path: Path) -> bool:
+    """Say whether this is a folder; False as well where the system refuses to say."""
+    return stat.S_ISDIR(_mode(path))
 
 
 def _mode(path: Path) -> int:
@@ -130,11 +135,11 @@ def _has_answers(root: Path) -> bool:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             return False
-        reason = error.strerror or str(error)
-    raise AnswersError(_("{path} : {reason}.").format(path=_printable(str(answers)), reason=reason))
+        reason = _("lien vers lui-même") if error.errno == errno.ELOOP else error.strerror or str(error)
+    raise AnswersError(_("{path} : {reason}.").format(path=printable(str(answers)), reason=reason))
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """Return a name as a message may show it: one line, not endless."""
     text = "".join(character if character.isprintable() else "·" for character in name)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

@@ -138,7 +138,7 @@ def build(folder: PracticeFolder, practice: Practice, password: PasswordSource) 
         raise refusal(
             _(
                 "L'inventaire de « {name} » n'a pas pu être écrit ({error}) ; le précédent est intact. Corrigez, puis relancez."
-            ).format(name=folder.name, error=error.strerror or str(error))
+            ).format(name=folder.name, error=atomic.reason(error))
         ) from error
 
 

@@ -17,7 +17,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from antiseche.i18n import N_, _
 from antiseche.practice import messages, provisional, rules
 from antiseche.practice.document import Path_
-from antiseche.practice.fields import Field, Kind, fields_of
+from antiseche.practice.fields import Field, Kind, field_at, fields_of
 from antiseche.practice.schema import Answers, Practice
 
 # The network and the suppliers come before the parts that name them, so that a wrong answer is told at once.
@@ -26,7 +26,7 @@ _SECTIONS = (
 )  # fmt: skip
 # Rarely needed, or known only later: asked by « edit » alone, where they have a question at all.
 _LATER = frozenset((
-    "people.left", "maintenance.remote_help", "choices.outbound_flows", "choices.inbound_flows",
+    "people.left", "people.note", "hosts.note", "maintenance.remote_help", "choices.outbound_flows", "choices.inbound_flows",
     "choices.third_party_origins", "choices.held_packages", "choices.confirm_seconds",
 ))  # fmt: skip
 _ANOTHER: dict[str, tuple[str, str]] = {
@@ -37,8 +37,16 @@ _ANOTHER: dict[str, tuple[str, str]] = {
     "software": (N_("Y a-t-il un logiciel métier ?"), N_("Un autre logiciel métier ?")),
     "software.inbound": (N_("Ce logiciel reçoit-il des connexions du réseau ?"), N_("Un autre flux entrant ?")),
     "shares": (N_("Le serveur partage-t-il des dossiers ?"), N_("Un autre partage ?")),
+    "choices.inbound_flows": (N_("Y a-t-il un flux entrant à ouvrir ?"), N_("Un autre flux entrant ?")),
+    "choices.outbound_flows": (N_("Y a-t-il un flux sortant à ouvrir ?"), N_("Un autre flux sortant ?")),
+    "attestations": (N_("Y a-t-il une déclaration à noter ?"), N_("Une autre déclaration ?")),
+    "waivers": (N_("Y a-t-il une dérogation à noter ?"), N_("Une autre dérogation ?")),
 }
-_ANOTHER_OF_ALL = (N_("Ajouter un élément ?"), N_("Ajouter un autre élément ?"))
+# An optional part is asked for by its question, and called by its title once it is there.
+_IS_THERE: dict[str, str] = {"suppliers.hds": N_("Avez-vous son certificat HDS sous les yeux ?")}
+
+
+_SHORT_LIST = 60
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,16 @@ class Draft:
     closed: set[str] = field(default_factory=set)
     only_required: bool = False
     """Whether a missing optional answer means its default, as in a file that a person wrote."""
+
+
+def step_of(path: Path_) -> tuple[int, int] | None:
+    """Return which step of the questionnaire an answer belongs to, and how many there are."""
+    return (_SECTIONS.index(str(path[0])) + 1, len(_SECTIONS)) if path[0] in _SECTIONS else None
+
+
+def is_later(part: Path_) -> bool:
+    """Say whether a part is left to « edit »: the questionnaire does not ask for it."""
+    return str(part[0]) not in _SECTIONS or key_of(part) in _LATER
 
 
 def key_of(path: Path_) -> str:
@@ -113,10 +131,10 @@ def current(draft: Draft) -> Question | None:
     return None
 
 
-def previous(draft: Draft, now: Question) -> Question | None:
+def previous(draft: Draft, now: Question, *, everything: bool = False) -> Question | None:
     """Return the question before this one, when there is one that can be taken back."""
     before = None
-    for question in walk(draft):
+    for question in walk(draft, everything=everything):
         if question.path == now.path and question.adds == now.adds:
             break
         if question.adds and question.value and get(draft.values, question.path):
@@ -148,9 +166,15 @@ def objection(draft: Draft, question: Question, value: Any) -> str:
     tried = Draft(copy.deepcopy(draft.values), set(draft.closed))
     put(tried.values, question.path, value)
     for found in rules.check(provisional.complete(tried.values)):
-        if found.path[: len(question.path)] == question.path:
+        if found.path[: len(question.path)] == question.path and _sound(tried.values, found.refers):
             return found.message
     return ""
+
+
+def _sound(values: Any, part: str) -> bool:
+    """Say whether a part has all its obligatory answers: nothing can be missing from one that is not finished."""
+    item = field_at(Practice, part)
+    return item is None or not item.check(get(values, (part,)), (part,))[1]
 
 
 def answer(draft: Draft, question: Question, value: Any) -> None:
@@ -166,7 +190,17 @@ def answer(draft: Draft, question: Question, value: Any) -> None:
     elif question.kind is Kind.OPTIONAL_PART:
         put(draft.values, question.path, CommentedMap() if value else None)
     else:
-        put(draft.values, question.path, question.field.check(value, question.path)[0])
+        put(draft.values, question.path, _laid_out(question.field.check(value, question.path)[0]))
+
+
+def _laid_out(value: Any) -> Any:
+    """A short list stands on one line."""
+    if not isinstance(value, list):
+        return value
+    items = CommentedSeq(value)
+    if len(", ".join(map(str, value))) <= _SHORT_LIST:
+        items.fa.set_flow_style()
+    return items
 
 
 def take_back(draft: Draft, question: Question) -> None:
@@ -243,11 +277,12 @@ def _walk_group(draft: Draft, item: Field, here: Path_, items: list[Any], everyt
 
 
 def _another(item: Field, path: Path_, *, answered: bool, value: bool) -> Question:
-    first, others = _ANOTHER.get(key_of(path), _ANOTHER_OF_ALL)
+    first, others = _ANOTHER[key_of(path)]
     return Question(
         path,
         item,
-        _(others if path[-1] else first),
+        _(others) if path[-1] else _(first),
+        _(item.info.description) if item.info.description and not path[-1] else "",
         adds=True,
         answered=answered,
         written=answered,
@@ -265,7 +300,7 @@ def _question(draft: Draft, item: Field, here: Path_, values: dict[str, Any]) ->
     title = _(item.info.title) if item.info.title else item.name
     why = _(item.info.description) if item.info.description else ""
     if item.kind is Kind.OPTIONAL_PART:
-        title = _("Y a-t-il : {title} ?").format(title=title)
+        title = _(_IS_THERE[key_of(here)])
     return Question(here, item, title, why, answered=answered, written=written, value=given, problem=wrong)
 
 
@@ -279,6 +314,8 @@ def _asked(here: Path_, inside: Any, values: Any) -> bool:
         return inside.get("function") in ("locum", "other")
     if key in ("hosts.laptop", "hosts.card_reader"):
         return bool(inside.get("kind") != "server")
+    if key == "software.supplier":
+        return bool(get(values, ("suppliers",)))
     if key == "suppliers.hds":
         return inside.get("role") in ("hosting", "backup")
     if key == "shares" and not here[1:]:

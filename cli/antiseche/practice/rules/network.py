@@ -42,7 +42,8 @@ def hosts(practice: Practice) -> Iterator[Found]:
 def _addresses(practice: Practice) -> Iterator[Found]:
     lan: _Network | None = practice.network.lan
     wrong = _wrong_lan(practice.network.lan)
-    if not wrong and all(host.address not in practice.network.lan for host in practice.hosts):
+    outside = [host for host in practice.hosts if host.address not in practice.network.lan]
+    if not wrong and len(outside) == len(practice.hosts) > 1:
         wrong = _("aucune machine du cabinet n'a son adresse dans ce réseau")
     if wrong:
         yield Found(("network", "lan"), wrong, refers="hosts")

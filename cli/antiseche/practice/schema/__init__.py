@@ -51,17 +51,62 @@ class Practice(Answers):
     """Everything the kit knows about a practice."""
 
     version: Annotated[Literal[1], Whole] = Field(
-        1, title=N_("Version du fichier"), description=N_("Celle du format ; le kit refuse un format qu'il ne connaît pas.")
+        1, title=N_("Version du fichier"), description=N_("Version du format ; le kit refuse un format qu'il ne connaît pas.")
     )
-    practice: PracticeIdentity = Field(title=N_("Le cabinet"))
-    people: list[Person] = Field(min_length=1, max_length=MOST, title=N_("Les personnes"))
-    hosts: list[Host] = Field(min_length=1, max_length=MOST, title=N_("Les machines"))
-    network: LocalNetwork = Field(title=N_("Le réseau local"))
-    software: list[Software] = Field(default_factory=list, max_length=MOST, title=N_("Les logiciels métier"))
-    shares: list[Share] = Field(default_factory=list, max_length=MOST, title=N_("Les partages"))
-    mssante: Mssante = Field(default_factory=Mssante, title=N_("La messagerie sécurisée de santé"))
-    maintenance: Maintenance = Field(title=N_("La maintenance"))
-    suppliers: list[Supplier] = Field(default_factory=list, max_length=MOST, title=N_("Les fournisseurs"))
-    choices: Choices = Field(default_factory=Choices, title=N_("Les choix"))
-    attestations: list[PaperAnswer] = Field(default_factory=list, max_length=MOST, title=N_("Les déclarations"))
-    waivers: list[Waiver] = Field(default_factory=list, max_length=MOST, title=N_("Les dérogations"))
+    practice: PracticeIdentity = Field(title=N_("Le cabinet"), description=N_("Qui est le cabinet."))
+    people: list[Person] = Field(
+        min_length=1,
+        max_length=MOST,
+        title=N_("Les personnes"),
+        description=N_("Qui travaille au cabinet : une entrée par personne, qui reste après son départ."),
+    )
+    hosts: list[Host] = Field(
+        min_length=1,
+        max_length=MOST,
+        title=N_("Les machines"),
+        description=N_("Les postes et les serveurs que le kit installe, durcit et vérifie."),
+    )
+    network: LocalNetwork = Field(
+        title=N_("Le réseau local"), description=N_("Ce que le pare-feu de chaque machine laisse passer en dépend.")
+    )
+    software: list[Software] = Field(
+        default_factory=list,
+        max_length=MOST,
+        title=N_("Les logiciels métier"),
+        description=N_("Ceux qui reçoivent des connexions ont besoin d'une ouverture dans le pare-feu."),
+    )
+    shares: list[Share] = Field(
+        default_factory=list,
+        max_length=MOST,
+        title=N_("Les partages"),
+        description=N_("Chaque dossier partagé ne s'ouvre qu'aux personnes citées."),
+    )
+    mssante: Mssante = Field(
+        default_factory=Mssante,
+        title=N_("La messagerie sécurisée de santé"),
+        description=N_("Par où passent les courriers qui nomment un patient."),
+    )
+    maintenance: Maintenance = Field(title=N_("La maintenance"), description=N_("Qui entretient les machines, et par où."))
+    suppliers: list[Supplier] = Field(
+        default_factory=list,
+        max_length=MOST,
+        title=N_("Les fournisseurs"),
+        description=N_("Prestataire, éditeurs, hébergeur, sauvegarde : l'annexe au contrat les énumère."),
+    )
+    choices: Choices = Field(
+        default_factory=Choices,
+        title=N_("Les choix"),
+        description=N_("Ce sur quoi les autorités divergent, ou qui revient au cabinet."),
+    )
+    attestations: list[PaperAnswer] = Field(
+        default_factory=list,
+        max_length=MOST,
+        title=N_("Les déclarations"),
+        description=N_("Ce qu'aucune machine ne mesure et que le cabinet déclare."),
+    )
+    waivers: list[Waiver] = Field(
+        default_factory=list,
+        max_length=MOST,
+        title=N_("Les dérogations"),
+        description=N_("Les écarts que le médecin accepte, pour un temps et pour une raison."),
+    )

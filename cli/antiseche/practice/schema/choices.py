@@ -23,12 +23,14 @@ class Choices(Answers):
     reboot_time: ClockTime | None = Field(
         "03:30",
         title=N_("Heure de redémarrage après mise à jour"),
-        description=N_("Certains correctifs n'agissent qu'après un redémarrage. Aucune heure : il reste seulement signalé."),
+        description=N_(
+            "Certains correctifs n'agissent qu'après un redémarrage. Aucune heure : le besoin reste seulement signalé."
+        ),
     )
     outbound: Literal["open", "declared"] = Field(
         "open",
         title=N_("Trafic sortant"),
-        description=N_("Limité, il ne laisse sortir que le web, le courriel, l'heure, les noms et les flux déclarés."),
+        description=N_("Limité : seuls sortent le web, le courriel, l'heure, les noms et les flux déclarés."),
     )
     outbound_flows: list[Flow] = Field(
         default_factory=list,
@@ -52,7 +54,7 @@ class Choices(Answers):
         default_factory=list,
         max_length=MOST,
         title=N_("Paquets volontairement figés"),
-        description=N_("Ils ne reçoivent plus de correctifs ; tout autre paquet figé est signalé comme écart."),
+        description=N_("Ne reçoivent plus de correctifs ; tout autre paquet figé est signalé comme écart."),
     )
     confirm_seconds: Annotated[int, Field(ge=20, le=600), Whole] = Field(
         60,

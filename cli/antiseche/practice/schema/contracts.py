@@ -16,10 +16,11 @@ class Maintenance(Answers):
     """The contractor and how he reaches the hosts."""
 
     contractor: Text = Field(
-        title=N_("Nom du prestataire informatique"), description=N_("Il figure sur l'annexe au contrat et sur les machines.")
+        title=N_("Nom du prestataire informatique"),
+        description=N_("Pour l'annexe au contrat et le compte de maintenance des machines."),
     )
     phone: Text | None = Field(
-        None, title=N_("Téléphone du prestataire"), description=N_("Il figure sur la fiche réflexe, à suivre en cas d'incident.")
+        None, title=N_("Téléphone du prestataire"), description=N_("Pour la fiche réflexe, à suivre en cas d'incident.")
     )
     account: Login = Field(
         "antiseche",
@@ -48,7 +49,7 @@ class Maintenance(Answers):
         default_factory=dict,
         max_length=MOST,
         title=N_("Options SSH particulières"),
-        description=N_("Elles remplacent celles du réglage durci ; annulées d'elles-mêmes si elles coupent l'accès."),
+        description=N_("Remplacent celles du réglage durci ; annulées d'elles-mêmes si elles coupent l'accès."),
     )
 
 
@@ -72,7 +73,7 @@ class Supplier(Answers):
 
     name: Text = Field(title=N_("Nom du fournisseur"))
     role: SupplierRole = Field(
-        title=N_("Rôle"), description=N_("Il décide de ce que l'annexe lui demande : un hébergeur doit son certificat HDS.")
+        title=N_("Rôle"), description=N_("Décide de ce que l'annexe lui demande : un hébergeur doit son certificat HDS.")
     )
     contact: Text | None = Field(
         None,

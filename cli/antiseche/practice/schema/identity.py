@@ -17,14 +17,12 @@ class PracticeIdentity(Answers):
 
     id: Slug = Field(
         title=N_("Identifiant court du cabinet"),
-        description=N_("Il désigne le cabinet dans l'inventaire et dans le trousseau : un seul cabinet le porte."),
+        description=N_("Désigne le cabinet dans l'inventaire et dans le trousseau ; à ne donner qu'à un seul."),
     )
     name: Text = Field(title=N_("Nom du cabinet"), description=N_("Tel qu'il figurera sur les documents remis."))
-    address: Text | None = Field(
-        None, title=N_("Adresse postale"), description=N_("Elle figure sur l'annexe au contrat et sur le registre.")
-    )
+    address: Text | None = Field(None, title=N_("Adresse postale"), description=N_("Pour l'annexe au contrat et le registre."))
     phone: Text | None = Field(
-        None, title=N_("Téléphone du cabinet"), description=N_("Il figure sur la fiche réflexe, à suivre en cas d'incident.")
+        None, title=N_("Téléphone du cabinet"), description=N_("Pour la fiche réflexe, à suivre en cas d'incident.")
     )
     timezone: Literal[
         "Europe/Paris",
@@ -52,9 +50,9 @@ class Person(Answers):
     )
     login: Login = Field(
         title=N_("Identifiant de session"),
-        description=N_("Un identifiant par personne, jamais partagé ; c'est lui qu'elle tape pour ouvrir sa session."),
+        description=N_("Un par personne, jamais partagé : ce qu'elle tape pour ouvrir sa session."),
     )
-    function: Function = Field(title=N_("Fonction"), description=N_("Elle décide des groupes du compte, donc de ses droits."))
+    function: Function = Field(title=N_("Fonction"), description=N_("Décide des groupes du compte, donc de ses droits."))
     admin: YesNo = Field(
         False,
         title=N_("Cette personne doit-elle pouvoir administrer les machines ?"),
@@ -73,7 +71,9 @@ class Person(Answers):
         description=N_("Ses comptes sont alors verrouillés sur toutes les machines, jamais supprimés."),
     )
     note: Text | None = Field(
-        None, title=N_("Remarque"), description=N_("Pour mémoire ; rien n'en dépend. Un commentaire YAML se perd, pas elle.")
+        None,
+        title=N_("Remarque"),
+        description=N_("Pour mémoire, rien n'en dépend ; plus sûre qu'un commentaire, qu'une modification peut déplacer."),
     )
 
 
@@ -82,7 +82,7 @@ class Host(Answers):
 
     name: HostName = Field(
         title=N_("Nom de la machine"),
-        description=N_("Il la désigne partout, rapports compris : 2 à 15 minuscules, chiffres ou tirets, comme « accueil »."),
+        description=N_("La désigne partout, rapports compris : 2 à 15 minuscules, chiffres ou tirets, comme « accueil »."),
     )
     kind: HostKind = Field(
         HostKind.WORKSTATION,
@@ -113,5 +113,7 @@ class Host(Answers):
         description=N_("La carte identifie le professionnel ; la machine doit savoir la lire et se verrouiller quand elle sort."),
     )
     note: Text | None = Field(
-        None, title=N_("Remarque"), description=N_("Pour mémoire ; rien n'en dépend. Un commentaire YAML se perd, pas elle.")
+        None,
+        title=N_("Remarque"),
+        description=N_("Pour mémoire, rien n'en dépend ; plus sûre qu'un commentaire, qu'une modification peut déplacer."),
     )

@@ -35,7 +35,7 @@ class LocalNetwork(Answers):
     discovery: YesNo = Field(
         False,
         title=N_("Faut-il la découverte automatique des imprimantes et des partages ?"),
-        description=N_("Elle ouvre le port 5353/udp au réseau local ; inutile quand les adresses sont connues."),
+        description=N_("Ouvre le port 5353/udp au réseau local ; inutile quand les adresses sont connues."),
     )
 
 
@@ -44,13 +44,13 @@ class Flow(Answers):
 
     name: Text = Field(title=N_("À quoi sert ce flux ?"), description=N_("Le rapport et le pare-feu le montrent sous ce nom."))
     protocol: Protocol = Field(
-        Protocol.TCP, title=N_("Protocole"), description=N_("Celui qu'indique la notice du logiciel, presque toujours tcp.")
+        Protocol.TCP, title=N_("Protocole"), description=N_("Selon la notice du logiciel ; presque toujours tcp.")
     )
     ports: list[Port] = Field(
         min_length=1,
         max_length=MOST,
         title=N_("Ports"),
-        description=N_("Ceux qu'indique la notice du logiciel, par exemple 5432."),
+        description=N_("Selon la notice du logiciel, par exemple 5432."),
     )
     sources: list[Network] = Field(
         default_factory=list,
@@ -103,7 +103,7 @@ class Mssante(Answers):
     operator: Text | None = Field(
         None,
         title=N_("Opérateur de messagerie sécurisée de santé"),
-        description=N_("Celui qui fournit la boîte ; c'est par elle que passent les courriers qui nomment un patient."),
+        description=N_("Celui qui fournit la boîte par laquelle passent les courriers qui nomment un patient."),
     )
     client: YesNo = Field(
         True,

@@ -46,14 +46,15 @@ def spawn(*words: str, stdin: str | None = None, timeout: float = 60, **environ:
 
 
 def tree(root: Path) -> dict[str, tuple[int, int, bytes | str]]:
-    """Return everything under a folder: kind and rights, time of the last change, content."""
+    """Return everything under a folder: kind and rights, time of the last change of files, content."""
     found: dict[str, tuple[int, int, bytes | str]] = {}
     for path in sorted([root, *root.rglob("*")]):
         status = path.lstat()
         content: bytes | str = ""
+        moment = 0 if stat.S_ISDIR(status.st_mode) else status.st_mtime_ns
         if stat.S_ISLNK(status.st_mode):
             content = str(path.readlink())
         elif stat.S_ISREG(status.st_mode):
             content = path.read_bytes()
-        found[str(path.relative_to(root))] = (status.st_mode, status.st_mtime_ns, content)
+        found[str(path.relative_to(root))] = (status.st_mode, moment, content)
     return found
