@@ -15,7 +15,7 @@ _REASONS: tuple[tuple[str, str, str], ...] = (
     ("", "could not find expected ':'", N_("il manque « : » après la clé")),
     ("", "sequence entries are not allowed", N_("tiret inattendu : vérifiez l'alignement, ou mettez la valeur entre guillemets")),
     ("", "mapping keys are not allowed", N_("« ? » inattendu : mettez la valeur entre guillemets")),
-    ("flow", "", N_("crochet ou accolade mal fermé : il manque « , », « ] » ou « } »")),
+    ("flow", "", N_("crochet ou accolade mal fermé : il manque une virgule, un crochet ou une accolade")),
     ("", "but found '<scalar>'", N_("texte inattendu : guillemets mal fermés plus haut, ou alignement incorrect")),
     ("block mapping", "", N_("alignement incorrect : vérifiez les espaces en début de ligne")),
     ("block collection", "", N_("alignement incorrect : vérifiez les espaces en début de ligne")),
