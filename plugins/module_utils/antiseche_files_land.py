@@ -57,20 +57,27 @@ class Staged:
     def __init__(self, path: Path, content: bytes, mode: int, uid: int, gid: int) -> None:
         self.path = path
         self.new = path.with_name(f".antiseche-{secrets.token_hex(4)}.new")
-        descriptor = os.open(self.new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        self._file = os.fdopen(descriptor, "wb")
         self._landed = False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            self._file.write(content)
-            drop_access_lists(descriptor)
-            os.fchown(descriptor, uid, gid)
-            os.fchmod(descriptor, mode)
-            self._file.flush()
-            os.fsync(descriptor)
+            descriptor = os.open(self.new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            self._file = os.fdopen(descriptor, "wb")
+            try:
+                self._fill(content, mode, uid, gid)
+            except OSError:
+                self.__exit__()
+                raise
         except OSError as error:
-            self.__exit__()
             raise FilesError(f"{shown(path)}: cannot be written: {error.strerror}; no file was changed") from error
+
+    def _fill(self, content: bytes, mode: int, uid: int, gid: int) -> None:
+        descriptor = self._file.fileno()
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        self._file.write(content)
+        drop_access_lists(descriptor)
+        os.fchown(descriptor, uid, gid)
+        os.fchmod(descriptor, mode)
+        self._file.flush()
+        os.fsync(descriptor)
 
     def land(self) -> None:
         """Take the place."""

@@ -162,7 +162,10 @@ def has_access_list(path: Path) -> bool:
 
 
 def refuse_frozen(path: Path) -> None:
-    """Refuse a file that even root cannot replace: better told before anything changes."""
+    """Refuse a file or a folder that even root cannot replace: better told before anything changes."""
+    parent = next(parent for parent in path.parents if parent.is_dir())
+    if not os.access(parent, os.W_OK):
+        raise FilesError(f"{shown(path)}: nothing can be written in {shown(parent)} (read-only file system, or lsattr shows i)")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -184,12 +187,14 @@ def compare(entry: Entry) -> None:
         info = entry.path.lstat()
     except FileNotFoundError:
         entry.differs = [""]
+        refuse_frozen(entry.path)
         return
     if entry.directory:
         if not stat.S_ISDIR(info.st_mode):
             raise FilesError(f"{entry.path} is not a folder")
     elif stat.S_ISLNK(info.st_mode):
         entry.differs = ["link"]
+        refuse_frozen(entry.path)
         return
     elif not stat.S_ISREG(info.st_mode):
         raise FilesError(f"{entry.path} is neither a file nor a link")

@@ -158,6 +158,18 @@ def test_an_immutable_file_is_told_before_anything_changes(tmp_path: Path, monke
     assert tree(tmp_path) == before
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_a_read_only_disk_is_told_before_anything_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: bool) -> None:
+    (tmp_path / "rw").write_text("old")
+    (tmp_path / "ro").mkdir()
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / "ro" and real(path, mode))
+    for path in ("ro/x", "ro/deep/er/x"):
+        done = files(entry(tmp_path / "rw"), entry(tmp_path / path), check=check)
+        assert f"nothing can be written in {tmp_path}/ro" in done["msg"]
+    assert (tmp_path / "rw").read_text() == "old"
+
+
 # ---- other files of a folder
 
 
