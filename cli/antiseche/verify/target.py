@@ -45,13 +45,13 @@ def practice_targets(folder: PracticeFolder, hosts: tuple[str, ...] = (), privat
         AnswersError: no inventory, or one that is not ours.
     """
     groups = _groups(folder)
-    common = _variables(folder.inventory_dir / "group_vars" / "all" / "main.yml")
+    common = _variables(folder.inventory_dir / "group_vars" / "all" / "main.yml", folder)
     names = list(dict.fromkeys(name for members in groups.values() for name in members))
     targets = []
     for name in names:
         if hosts and name not in hosts:
             continue
-        expected = {**common, **_variables(folder.inventory_dir / "host_vars" / name / "main.yml")}
+        expected = {**common, **_variables(folder.inventory_dir / "host_vars" / name / "main.yml", folder)}
         kind = next((kind for group, kind in _KINDS.items() if name in groups.get(group, [])), "workstation")
         system = next((group for group in groups if group.startswith("debian") and name in groups[group]), "")
         targets.append(
@@ -63,7 +63,7 @@ def practice_targets(folder: PracticeFolder, hosts: tuple[str, ...] = (), privat
                 system=system,
                 known_hosts=str(folder.known_hosts),
                 private_key=str(private_key.resolve()) if private_key else "",
-                port=int(expected.get("ansible_port", 22)),
+                port=_port(expected.get("ansible_port", 22), name, folder),
                 expected={key: value for key, value in expected.items() if not key.startswith("ansible_")},
             )
         )
@@ -76,11 +76,27 @@ def _groups(folder: PracticeFolder) -> dict[str, list[str]]:
         children = data["all"]["children"]
         return {str(group): [str(name) for name in (content or {}).get("hosts") or {}] for group, content in children.items()}
     except (KeyError, TypeError, AttributeError):
-        raise AnswersError(
-            _("L'inventaire {path} est illisible : relancez « antiseche inventory {name} ».").format(
-                path=folder.hosts_file, name=folder.name
-            )
-        ) from None
+        raise _unreadable(folder.hosts_file, folder) from None
+
+
+def _variables(path: Path, folder: PracticeFolder) -> dict[str, Any]:
+    """Return variables; a file that is missing or odd would let checks expect less than the answers want."""
+    if not path.exists():
+        raise _unreadable(path, folder)
+    data = _read(path, folder)
+    if not isinstance(data, dict):
+        raise _unreadable(path, folder)
+    return data
+
+
+def _port(value: Any, name: str, folder: PracticeFolder) -> int:
+    if isinstance(value, int) and 0 < value < 65536:
+        return value
+    raise AnswersError(
+        _("L'inventaire de « {name} » donne à {host} un ansible_port qui n'est pas un port : {value}.").format(
+            name=folder.name, host=name, value=value
+        )
+    )
 
 
 def _read(path: Path, folder: PracticeFolder) -> Any:
@@ -90,15 +106,11 @@ def _read(path: Path, folder: PracticeFolder) -> Any:
         raise AnswersError(
             _("« {name} » n'a pas encore d'inventaire : lancez « antiseche inventory {name} ».").format(name=folder.name)
         ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise AnswersError(_("{path} est illisible : {error}.").format(path=path, error=error)) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        raise _unreadable(path, folder) from None
 
 
-def _variables(path: Path) -> dict[str, Any]:
-    try:
-        data = load_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise AnswersError(_("{path} est illisible : {error}.").format(path=path, error=error)) from None
-    return data if isinstance(data, dict) else {}
+def _unreadable(path: Path, folder: PracticeFolder) -> AnswersError:
+    return AnswersError(
+        _("L'inventaire {path} est illisible : relancez « antiseche inventory {name} ».").format(path=path, name=folder.name)
+    )
