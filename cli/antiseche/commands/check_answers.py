@@ -28,7 +28,7 @@ def command(practice: str | None, schema: bool, as_json: bool) -> int:
     from antiseche.practice.document import read_document
     from antiseche.practice.gaps import gaps
     from antiseche.practice.json_schema import json_schema
-    from antiseche.practice.load import AnswersFileError, check_document, problem_at
+    from antiseche.practice.load import AnswersFileError, check_document, in_order, problem_at
     from antiseche.practice.remarks import remarks
 
     if schema:
@@ -46,7 +46,7 @@ def command(practice: str | None, schema: bool, as_json: bool) -> int:
         _show_json(False, problems=error.problems)
         return int(error.exit_code)
     unknown = gaps(answers)
-    doubtful = [problem_at(document, path, remark) for remark in remarks(answers, dt.date.today())]
+    doubtful = in_order(problem_at(document, path, remark) for remark in remarks(answers, dt.date.today()))
     if as_json:
         _show_json(True, remarks=doubtful, gaps=unknown)
         return int(ExitCode.OK)

@@ -73,11 +73,11 @@ def new_folder(name: str) -> PracticeFolder:
     """
     root = Path(name) if os.sep in name or name in (".", "..") else practices_dir() / name
     root = root.absolute()
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", root.name):
+    if not name or not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", root.name):
         raise AnswersError(
             _(
                 "« {name} » ne peut pas nommer un cabinet : minuscules sans accent, chiffres et tirets, une lettre d'abord."
-            ).format(name=printable(root.name or name))
+            ).format(name=printable(root.name if name else name))
         )
     mode = _mode(root)
     if mode and not stat.S_ISDIR(mode):
@@ -92,7 +92,7 @@ def find_practice(name: str) -> PracticeFolder:
         AnswersError: no such folder, or it holds no ``practice.yml`` that can be read.
     """
     candidates = [Path(name), practices_dir() / name]
-    for candidate in candidates:
+    for candidate in candidates if name else ():
         if _has_answers(candidate):
             return PracticeFolder(candidate.resolve())
     looked = ", ".join(printable(str(candidate / ANSWERS_NAME)) for candidate in candidates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,13 @@ def check_document(document: Document, path: Path) -> Practice:
         found = _between_sound_answers(document, [_location(item) for item in errors])
     problems += [problem_at(document, path, item) for item in found]
     if problems:
-        raise AnswersFileError(sorted(problems, key=lambda problem: (problem.line, problem.column, problem.path)))
+        raise AnswersFileError(in_order(problems))
     return practice
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Return problems as they stand in the file."""
+    return sorted(problems, key=lambda problem: (problem.line, problem.column, problem.path))
 
 
 def problem_at(document: Document, path: Path, found: rules.Found) -> Problem:
