@@ -113,6 +113,10 @@ class Scene:
         members = {name: {} for name in hosts}
         groups = {"workstations": {"hosts": members}, "debian13": {"hosts": members}}
         self.folder.hosts_file.write_text(yaml.safe_dump({"all": {"children": groups}}))
+        for host in hosts:
+            own = self.folder.inventory_dir / "host_vars" / host
+            own.mkdir(parents=True, exist_ok=True)
+            (own / "main.yml").write_text(yaml.safe_dump({"ansible_host": "192.0.2.1"}))
 
     def replace_answers(self, **changes: Any) -> None:
         """Change the practice."""
