@@ -222,7 +222,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     asked: dict[str, Any] = module.params
-    late, changes = "", []
+    late = ""
+    changes: list[str] = []
     try:
         changes, left = adjust_settings(asked, module.check_mode)
         changes += adjust_holds(asked["held"], module.check_mode)
