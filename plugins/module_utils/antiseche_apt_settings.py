@@ -54,8 +54,8 @@ def keys_of(path: Path) -> set[str]:
 
 def overriding(ours: Path) -> tuple[list[Path], list[Path]]:
     """Return the files that win over ours: those that do nothing else, and those that hold other settings too."""
-    only: list[str] = []
-    mixed: list[str] = []
+    only: list[Path] = []
+    mixed: list[Path] = []
     for path in later_files(ours):
         keys = keys_of(path)
         meddling = {key for key in keys if OURS.match(key)}
