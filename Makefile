@@ -8,7 +8,7 @@ CATALOGUES := $(wildcard cli/antiseche/locale/*/LC_MESSAGES/*.po)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_NOCOLOR ?= $(if $(CI),1,)
 
-.PHONY: help ready demo test unit integration molecule lint bench messages lock wheel clean
+.PHONY: help ready demo test unit integration molecule lint bench messages reference lock wheel clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -51,6 +51,10 @@ bench: $(READY)
 ## make messages     extract the French strings into the English catalogue, Click's own into the French one
 messages: $(READY)
 	@python .ci/messages
+
+## make reference    write the reference of the answers and their JSON Schema from the model
+reference: $(READY)
+	@python .ci/reference
 
 ## make lock         resolve the dependencies again
 lock: $(READY)

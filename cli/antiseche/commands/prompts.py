@@ -30,16 +30,18 @@ _ITEMS: dict[str, str] = {
     "attestations": N_("Déclaration"),
     "waivers": N_("Dérogation"),
 }
-# Answers that name something said before: the group, the key that names an item, and what helps to recognise it.
-_NAMED: dict[str, tuple[tuple[str, ...], str, str]] = {
+NAMED: dict[str, tuple[tuple[str, ...], str, str]] = {
     "hosts.users": (("people",), "login", "name"),
     "shares.users": (("people",), "login", "name"),
     "shares.host": (("hosts",), "name", "kind"),
     "software.hosts": (("hosts",), "name", "kind"),
     "software.inbound.hosts": (("hosts",), "name", "kind"),
+    "choices.inbound_flows.hosts": (("hosts",), "name", "kind"),
+    "choices.outbound_flows.hosts": (("hosts",), "name", "kind"),
     "waivers.hosts": (("hosts",), "name", "kind"),
     "software.supplier": (("suppliers",), "name", "role"),
 }
+"""Answers that name something said before: the group, the key that names an item, and what helps to recognise it."""
 
 
 class Choice(NamedTuple):
@@ -54,9 +56,9 @@ def choices(question: Question, values: Any) -> list[Choice]:
     if question.adds:
         return []
     key = key_of(question.path)
-    if key not in _NAMED:
+    if key not in NAMED:
         return [Choice(choice, label(choice)) for choice in question.field.choices]
-    group, name, detail = _NAMED[key]
+    group, name, detail = NAMED[key]
     known = [item for item in items(values, *group) if name in item and not item.get("left")]
     if key == "shares.host":
         known = [item for item in known if item.get("kind") == "server"]
@@ -86,7 +88,7 @@ def _is_optional(question: Question) -> bool:
     """A list of names says itself what an empty answer means, and a workstation needs a user."""
     if question.adds or question.kind is Kind.OPTIONAL_PART or not question.field.may_be_empty:
         return False
-    return key_of(question.path) not in _NAMED or question.field.nullable
+    return key_of(question.path) not in NAMED or question.field.nullable
 
 
 def suffix(text: str) -> str:

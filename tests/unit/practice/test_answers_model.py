@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,6 @@ from antiseche.practice.rules.reserved import is_system_login
 from antiseche.practice.schema import Answers, Practice, types
 
 ROOT = Path(__file__).resolve().parents[3]
-SCHEMA_FILE = ROOT / "docs" / "schema" / "practice.schema.json"
 
 # What pydantic may answer for each kind of node of its own schema; a kind that is not here fails the test until it is told.
 ERRORS: dict[str, set[str]] = {
@@ -233,10 +233,16 @@ def test_keys_that_the_answers_take_are_keys_that_the_hosts_take() -> None:
     assert variables["remote_access_hardening"]["RequiredRSASize"] == types.RSA_MIN_BITS
 
 
-def test_the_schema_in_the_documents_is_that_of_the_model() -> None:
-    assert SCHEMA_FILE.read_text(encoding="utf-8") == json.dumps(json_schema(), ensure_ascii=False, indent=2) + "\n", (
-        "run « make reference »"
-    )
+def test_what_is_generated_from_the_model_is_current() -> None:
+    generator = runpy.run_path(str(ROOT / ".ci" / "reference"))
+    assert generator["GUIDE"].read_text(encoding="utf-8") == generator["reference"](), "run « make reference »"
+    assert generator["SCHEMA"].read_text(encoding="utf-8") == generator["schema"](), "run « make reference »"
+
+
+def test_the_reference_describes_every_key() -> None:
+    text = (ROOT / "docs" / "guide" / "reponses.md").read_text(encoding="utf-8")
+    for model in set(models()):
+        assert [name for name in model.model_fields if f"| `{name}` | " not in text] == []
 
 
 def test_the_schema_is_a_schema_and_speaks_both_languages(capsys: pytest.CaptureFixture[str]) -> None:
