@@ -16,7 +16,7 @@ from antiseche.evidence import grouping
 from antiseche.evidence.drift import Cause, broken, cause_label
 from antiseche.evidence.grouping import Difference, Finding
 from antiseche.evidence.passes import Pass
-from antiseche.evidence.report import remedy, severity_label
+from antiseche.evidence.report import remedy, severity_label, whole_host
 from antiseche.evidence.results import Effective, colon, count, headline, label
 from antiseche.i18n import _, n_
 
@@ -90,16 +90,21 @@ def show_transitions(pass_: Pass, *, but: Iterable[Cause] = ()) -> None:
         pass_: the pass.
         but: causes that are told elsewhere.
     """
-    told = [change for change in pass_.transitions if change.cause not in tuple(but)]
+    left_out = tuple(but)
+    whole, rest = grouping.whole_hosts(change for change in pass_.transitions if change.cause not in left_out)
     for cause in Cause:
         by_control: dict[str, list[str]] = {}
-        for change in told:
+        for change in rest:
             if change.cause is cause:
                 by_control.setdefault(change.control, []).append(change.host)
-        if by_control:
-            click.echo(f"  {cause_label(cause)} ({sum(map(len, by_control.values()))})")
-        for control, hosts in by_control.items():
-            click.echo(_wrapped(_named(pass_, control) + colon() + _hosts(tuple(hosts), pass_), "    ", "      "))
+        hosts = [item for item in whole if item.cause is cause]
+        if by_control or hosts:
+            total = sum(map(len, by_control.values())) + sum(item.controls for item in hosts)
+            click.echo(f"  {cause_label(cause)} ({total})")
+        for item in hosts:
+            click.echo(f"    {whole_host(item)}")
+        for control, names in by_control.items():
+            click.echo(_wrapped(_named(pass_, control) + colon() + _hosts(tuple(names), pass_), "    ", "      "))
 
 
 def show_differences(differences: list[Difference], pass_: Pass) -> None:
@@ -129,12 +134,12 @@ def show_headline(pass_: Pass) -> None:
 def drift_sentence(pass_: Pass) -> str:
     """Return how much drifted, and since when."""
     assert pass_.previous is not None
-    since = local(pass_.previous.ended)
     n = len(broken(pass_.transitions))
-    return _("Depuis le {date} : {what}").format(
-        date=since,
-        what=n_("{n} contrôle tenait et ne tient plus.", "{n} contrôles tenaient et ne tiennent plus.", n).format(n=n),
-    )
+    if n:
+        what = n_("{n} contrôle tenait et ne tient plus.", "{n} contrôles tenaient et ne tiennent plus.", n).format(n=n)
+    else:
+        what = _("aucune dérive nouvelle.")
+    return _("Depuis le {date} : {what}").format(date=local(pass_.previous.ended), what=what)
 
 
 def by_kit(pass_: Pass) -> bool:

@@ -117,10 +117,12 @@ def _cause(was: Result | None, now: Result | None, repaired: Repaired) -> Cause 
     if was.outcome == now.outcome and was.run == now.run:
         # Measured once, judged twice: a waiver began or ended, or the measure grew too old.
         return Cause.VISIBILITY if Effective.UNKNOWN in (was.effective, now.effective) else Cause.DISPOSITION
-    if "not-applicable" in (was.outcome, now.outcome):
-        return Cause.VISIBILITY if was.outcome == now.outcome else Cause.SCOPE
     if now.outcome in ("error", "unknown"):
         return None if was.effective is now.effective else Cause.VISIBILITY
+    if "not-applicable" in (was.outcome, now.outcome):
+        # What was out of sight is compared with what was last known, if anything was.
+        seen = was.outcome not in ("error", "unknown") or was.known is not None
+        return Cause.SCOPE if seen and was.outcome != now.outcome else Cause.VISIBILITY
     return _between_measures(was, now, repaired)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from antiseche.catalogue import Control
 from antiseche.engine.wording import change_text
-from antiseche.evidence.drift import Transition
+from antiseche.evidence.drift import Cause, Transition
 from antiseche.evidence.passes import Pass
 from antiseche.evidence.results import Effective, Result
+
+_WHOLE = 5
+"""From so many controls on, a host that left or came back is told as a whole."""
 
 
 class Difference(NamedTuple):
@@ -57,6 +61,14 @@ class Change(NamedTuple):
     hosts: tuple[str, ...]
 
 
+class WholeHost(NamedTuple):
+    """A host of which many controls came into sight or left it together."""
+
+    cause: Cause
+    host: str
+    controls: int
+
+
 class SameDifference(NamedTuple):
     """The same difference of configuration on several hosts."""
 
@@ -76,6 +88,15 @@ def findings(pass_: Pass) -> list[Finding]:
         Finding(controls[control], effective, tuple(_seen(message, results) for message, results in by_message.items()))
         for (control, effective), by_message in groups.items()
     ]
+
+
+def whole_hosts(transitions: Iterable[Transition]) -> tuple[list[WholeHost], list[Transition]]:
+    """Tell hosts that appeared or disappeared as such, and return the other transitions."""
+    told = list(transitions)
+    counts = Counter((change.cause, change.host) for change in told if change.cause in (Cause.SCOPE, Cause.VISIBILITY))
+    whole = {key: n for key, n in counts.items() if n >= _WHOLE}
+    rest = [change for change in told if (change.cause, change.host) not in whole]
+    return [WholeHost(cause, host, n) for (cause, host), n in whole.items()], rest
 
 
 def changes(transitions: Iterable[Transition]) -> list[Change]:

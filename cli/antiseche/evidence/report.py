@@ -14,7 +14,7 @@ from antiseche import i18n
 from antiseche.catalogue import Control, Repair, RoleControls, Severity, load_sources
 from antiseche.evidence import grouping, results
 from antiseche.evidence.drift import Cause, cause_label
-from antiseche.evidence.grouping import Difference, Finding
+from antiseche.evidence.grouping import Change, Difference, Finding, WholeHost
 from antiseche.evidence.passes import Pass
 from antiseche.evidence.results import Effective, Result, headline, label
 from antiseche.i18n import _, n_
@@ -175,26 +175,36 @@ def _cut(text: str, limit: int) -> str:
 def _changes(pass_: Pass, zone: ZoneInfo) -> list[dict[str, Any]]:
     """Return what changed, cause by cause: what no longer holds first, then in the order of the catalogue."""
     place = {control.id: n for n, control in enumerate(pass_.catalogue)}
-    groups = sorted(grouping.changes(pass_.transitions), key=lambda change: place.get(change.first.control, -1))
-    compared = _local(pass_.previous.ended, zone) if pass_.previous else ""
+    whole, rest = grouping.whole_hosts(pass_.transitions)
+    groups = sorted(grouping.changes(rest), key=lambda change: place.get(change.first.control, -1))
     found = []
     for cause in Cause:
-        rows = [
-            {
-                "control": change.control,
-                "title": _title(pass_, change.control),
-                "hosts": hosts,
-                "from": label(Effective(change.before)) if change.before else _("absent"),
-                "to": label(Effective(change.after)) if change.after else _("absent"),
-                # Said only where it is not the pass that everything else is compared with.
-                "since": "" if _local(change.seen_before, zone) == compared else _local(change.seen_before, zone),
-            }
-            for change, hosts in groups
-            if change.cause is cause
-        ]
-        if rows:
-            found.append({"cause": cause_label(cause), "bad": cause in (Cause.DRIFT, Cause.REOPENED), "rows": rows})
+        rows = [_change(pass_, change, zone) for change in groups if change.first.cause is cause]
+        hosts = [whole_host(item) for item in whole if item.cause is cause]
+        if rows or hosts:
+            bad = cause in (Cause.DRIFT, Cause.REOPENED)
+            found.append({"cause": cause_label(cause), "bad": bad, "hosts": hosts, "rows": rows})
     return found
+
+
+def whole_host(item: WholeHost) -> str:
+    """Return what is said of a host that came into sight or left it."""
+    return n_("{host}, {n} contrôle", "{host}, {n} contrôles", item.controls).format(host=item.host, n=item.controls)
+
+
+def _change(pass_: Pass, change: Change, zone: ZoneInfo) -> dict[str, Any]:
+    first = change.first
+    compared = _local(pass_.previous.ended, zone) if pass_.previous else ""
+    since = _local(first.seen_before, zone)
+    return {
+        "control": first.control,
+        "title": _title(pass_, first.control),
+        "hosts": change.hosts,
+        "from": label(Effective(first.before)) if first.before else _("absent"),
+        "to": label(Effective(first.after)) if first.after else _("absent"),
+        # Said only where it is not the pass that everything else is compared with.
+        "since": "" if since == compared else since,
+    }
 
 
 def _waiver(waiver: Waiver, pass_: Pass) -> dict[str, Any]:

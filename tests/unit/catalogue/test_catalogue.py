@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from antiseche import kit
-from antiseche.catalogue import Control, Repair, catalogue_digest, load_catalogue, load_sources
+from antiseche.catalogue import Control, catalogue_digest, load_catalogue, load_sources
 from antiseche.catalogue.load import CatalogueError
 from antiseche.catalogue.model import Bilingual
 
@@ -137,12 +137,6 @@ def test_texts_are_whole_sentences_in_both_languages(control: Control) -> None:
         assert not re.search(r"\s[:;!?]|[«»]", text.en), text.en
     assert not str(control.title).endswith(".")
     assert len({text.fr for text in texts(control).values()}) == 3
-
-
-def test_what_the_kit_repairs_is_not_told_to_be_done_by_hand() -> None:
-    for control in load_catalogue():
-        if control.repair is Repair.KIT:
-            assert " à la main" not in control.remedy.fr, control.id
 
 
 def test_titles_are_all_different() -> None:

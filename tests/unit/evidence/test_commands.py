@@ -280,6 +280,15 @@ def test_drift_says_equal_things_once(stage: Stage) -> None:
     assert len(stage.out.splitlines()) < 15
 
 
+def test_drift_does_not_count_again_what_was_told_before(stage: Stage) -> None:
+    stage.checks = [{"outcomes": FAIL}, {"outcomes": FAIL}]
+    stage.run("drift")
+    stage.run("drift")
+
+    assert "aucune dérive nouvelle." in stage.out
+    assert stage.out.count("✗ ALP-01") == 1
+
+
 def test_drift_tells_what_is_not_a_drift_apart(stage: Stage) -> None:
     stage.checks = [{"outcomes": FAIL}, {}]
     stage.run("verify")

@@ -129,6 +129,20 @@ def test_a_control_that_stops_applying_changes_the_scope(scene: Scene) -> None:
     assert causes(scene.verify()) == {KEY: "scope"}
 
 
+def test_a_control_that_does_not_apply_is_out_of_sight_with_its_host(scene: Scene) -> None:
+    scene.verify({KEY: "not-applicable"})
+
+    assert causes(scene.verify({KEY: "not-applicable"}, gone=("accueil",)))[KEY] == "visibility"
+    assert causes(scene.verify({KEY: "not-applicable"}))[KEY] == "visibility"
+
+
+def test_a_control_that_stops_applying_while_its_host_is_off_changes_the_scope(scene: Scene) -> None:
+    scene.verify()
+    scene.verify(gone=("accueil",))
+
+    assert causes(scene.verify({KEY: "not-applicable"}))[KEY] == "scope"
+
+
 def test_a_host_that_comes_or_goes_changes_the_scope(scene: Scene) -> None:
     scene.replace_answers(hosts=scenes.ANSWERS["hosts"][:2])
     scene.write_inventory(("accueil", "cabinet"))

@@ -11,7 +11,8 @@ from scene import Scene
 from antiseche.engine import records
 from antiseche.errors import ExitCode
 from antiseche.evidence import store
-from antiseche.evidence.grouping import Difference, changes, findings, same_differences
+from antiseche.evidence.drift import Cause, Transition
+from antiseche.evidence.grouping import Difference, changes, findings, same_differences, whole_hosts
 from antiseche.evidence.passes import close_cut
 from antiseche.evidence.results import Effective
 
@@ -127,6 +128,20 @@ def test_equal_differences_are_grouped_theme_by_theme() -> None:
         ("alpha", "file y", ("b",)),
         ("beta", "file x", ("a",)),
     ]
+
+
+def test_a_host_out_of_sight_is_told_as_a_whole() -> None:
+    def change(cause: Cause, host: str, number: int) -> Transition:
+        return Transition(host, f"ALP-{number:02}", "pass", "error", "a", "b", cause)
+
+    lost = [change(Cause.VISIBILITY, "serveur", n) for n in range(9)]
+    few = [change(Cause.VISIBILITY, "accueil", n) for n in range(3)]
+    drifted = [change(Cause.DRIFT, "serveur", n) for n in range(9)]
+
+    whole, rest = whole_hosts([*lost, *few, *drifted])
+
+    assert [(item.host, item.controls) for item in whole] == [("serveur", 9)]
+    assert rest == [*few, *drifted], "a drift is never folded away"
 
 
 def test_transitions_are_written_beside_the_results(scene: Scene) -> None:
