@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from antiseche.engine.summary import RunSummary
     from antiseche.evidence.grouping import Difference
     from antiseche.evidence.passes import Pass
+    from antiseche.evidence.results import Result
 
 
 @click.command("drift", help=_("Trouve ce qui a dérivé ; --fix répare."))
@@ -89,16 +90,29 @@ class Found:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """Roles to apply in order to repair: those of what was found on hosts that answered."""
+        """Roles to apply in order to repair."""
         names = {difference.role for difference in self.differences if difference.host in self.hosts}
-        names |= {self.pass_.catalogue.role_of[r.control].role for r in self.pass_.failing() if r.host in self.hosts}
+        names |= {self.pass_.catalogue.role_of[result.control].role for result in self._repairable()}
         return tuple(role.role for role in self.pass_.catalogue.roles if role.role in names)
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Hosts to repair: those that answered and are not as they should be."""
-        names = {difference.host for difference in self.differences} | {r.host for r in self.pass_.failing()}
+        """Hosts to repair: those that answered and on which a deployment can mend something."""
+        names = {difference.host for difference in self.differences} | {result.host for result in self._repairable()}
         return tuple(name for name in self.pass_.verification.reached if name in names)
+
+    def _repairable(self) -> list[Result]:
+        """Return what does not hold on hosts that answered, but for what only somebody's hands can mend."""
+        from antiseche.catalogue import Repair
+        from antiseche.evidence.results import Effective
+
+        by_hand = {control.id for control in self.pass_.catalogue if control.repair is Repair.HAND}
+        reached = self.pass_.verification.reached
+        return [
+            result
+            for result in self.pass_.failing()
+            if result.host in reached and not (result.effective is Effective.FAIL and result.control in by_hand)
+        ]
 
     def exit_code(self) -> ExitCode:
         """A prediction that failed comes first, then a host that did not answer, then what was found."""
@@ -200,6 +214,8 @@ def _agreed(what: Subject, found: Found, *, yes: bool) -> bool:
     from antiseche.commands.confirm import confirm
 
     if not found.hosts or found.pass_.blind:
+        if found.pass_.failing():
+            click.echo(_("Rien que le kit puisse réparer."), err=True)
         return False
     question = _("Réparer « {name} » sur {hosts} ?").format(
         name=what.folder.name, hosts=running.hosts_sentence(list(found.hosts))

@@ -423,6 +423,27 @@ def test_fix_does_nothing_where_there_is_nothing_that_it_could_do(
     assert [spec.kind for spec in stage.specs] == ["drift"]
 
 
+def test_fix_deploys_nothing_for_what_only_hands_can_mend(stage: Stage) -> None:
+    stage.checks = [{"outcomes": {("serveur", "BET-01"): "fail"}}]
+
+    assert stage.run("drift", "--fix", "--yes") == ExitCode.NOT_CONFORMING
+    assert [spec.kind for spec in stage.specs] == ["drift"]
+    assert "Rien que le kit puisse réparer." in stage.err
+
+    stage.checks = [{"outcomes": {("serveur", "BET-01"): "fail"}}]
+    stage.run("drift")
+    assert "Pour réparer" not in stage.out
+
+
+def test_fix_applies_only_the_roles_that_can_mend_something(stage: Stage) -> None:
+    outcomes = {("serveur", "BET-01"): "fail", ("accueil", "ALP-02"): "error"}
+    stage.checks = [{"outcomes": outcomes}, {"outcomes": {("serveur", "BET-01"): "fail"}}]
+    stage.fixes = [DONE]
+
+    assert stage.run("drift", "--fix", "--yes") == ExitCode.NOT_CONFORMING
+    assert (stage.specs[1].limit, stage.specs[1].roles) == (("accueil",), ("alpha",))
+
+
 def test_fix_asks_first_and_no_means_no(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
