@@ -120,6 +120,9 @@ def main() -> int:
     except (AntisecheError, practice.BenchError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; nothing was measured\n")
+        return 130
     finally:
         labs.down(LAB)
         labs.down(YARDSTICK_LAB)
