@@ -44,6 +44,11 @@ _CHANGES: tuple[tuple[str, str], ...] = (
         r"password (?P<login>\S+): to be changed at first logon",
         "mot de passe de {login} : à changer à la première ouverture de session",
     ),
+    (r"password (?P<login>\S+): no change asked", "mot de passe de {login} : plus de changement demandé"),
+    (
+        r"password (?P<login>\S+): no end after the password's",
+        "mot de passe de {login} : plus de délai après lequel le compte se ferme",
+    ),
     (r"password (?P<login>\S+): empty, locked", "mot de passe de {login} : vide, verrouillage"),
     (r"password (?P<login>\S+): old hash, to be changed", "mot de passe de {login} : empreinte ancienne, changement demandé"),
     (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -308,14 +309,14 @@ def test_a_disk_that_takes_no_mark_is_reported(apt: Apt, monkeypatch: pytest.Mon
     monkeypatch.setattr(apt.module, "DAILY_LOCK", apt.module.PERIODIC / "no/such/lock")
     done = apt.asked()
     assert not done.get("failed")
-    assert "No such file" in done["late"]
+    assert os.strerror(errno.ENOENT) in done["late"]
 
 
 def test_a_machine_without_apt_is_told(apt: Apt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apt.module, "ENVIRONMENT", {"PATH": "/nonexistent"})
     done = apt.asked()
     assert done["failed"]
-    assert done["msg"] == "apt-mark: No such file or directory"
+    assert done["msg"] == f"apt-mark: {os.strerror(errno.ENOENT)}"
 
 
 def test_an_installation_is_asked_to_end_and_never_killed(module: Any, tmp_path: Path) -> None:
