@@ -174,7 +174,10 @@ class Conversation:
 
     def _type(self, question: Question) -> str:
         text = prompts.prompt(question, self._proposed(question))
-        reply = click.prompt(text, default="", show_default=False, prompt_suffix=prompts.suffix(text))
+        try:
+            reply = click.prompt(text, default="", show_default=False, prompt_suffix=prompts.suffix(text))
+        except UnicodeDecodeError:
+            raise AnswersError(_("Caractères illisibles : répondez en UTF-8. Ce qui était répondu est gardé.")) from None
         return str(reply).strip()
 
 

@@ -18,8 +18,8 @@ _CORRECTABLE = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
     errno.EFBIG: _FULL,
-    errno.EACCES: N_("{path} : écriture refusée. Vérifiez les droits du dossier."),
-    errno.EPERM: N_("{path} : écriture refusée. Vérifiez les droits du dossier."),
+    errno.EACCES: N_("{path} : écriture refusée. Vérifiez les droits du fichier et du dossier."),
+    errno.EPERM: N_("{path} : écriture refusée. Vérifiez les droits du fichier et du dossier."),
     errno.EROFS: N_("{path} : ce disque est en lecture seule. Choisissez un autre dossier."),
     errno.ENOENT: _NO_FOLDER,
     errno.ENOTDIR: _NO_FOLDER,
@@ -92,6 +92,7 @@ def _replace(path: Path, text: str, mode: int) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
+            _keep_owner(stream.fileno(), path)
             os.fchmod(stream.fileno(), mode)
             stream.write(text)
             stream.flush()
@@ -101,3 +102,11 @@ def _replace(path: Path, text: str, mode: int) -> None:
         Path(name).unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def _keep_owner(descriptor: int, path: Path) -> None:
+    """Somebody's file stays theirs when root replaces it."""
+    if os.geteuid() != 0 or not path.exists():
+        return
+    status = path.stat()
+    os.fchown(descriptor, status.st_uid, status.st_gid)

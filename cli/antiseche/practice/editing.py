@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -175,8 +176,17 @@ class Edition:
                 raise AnswersError(
                     _("{path} a changé entre-temps : rien n'a été écrit. Relancez la commande.").format(path=self.path)
                 )
-            atomic.write_text(self.path, text, mode=self.path.stat().st_mode & 0o777)
+            self._refuse_closed()
+            real = self.path.resolve()  # a link stays a link
+            atomic.write_text(real, text, mode=real.stat().st_mode & 0o777)
         return changed
+
+    def _refuse_closed(self) -> None:
+        """Replacing a file needs no more than rights on its folder; who closed the file itself meant it."""
+        try:
+            os.close(os.open(self.path, os.O_WRONLY | os.O_CLOEXEC))
+        except OSError as error:
+            raise atomic.explained(error, self.path) from None
 
 
 def _leaves(draft: Draft) -> dict[str, Any]:

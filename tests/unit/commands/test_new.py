@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -268,6 +270,16 @@ def test_unattended_from_a_file(practices: Path, capsys: Capture) -> None:
     assert path.read_text(encoding="utf-8") == GOOD, "comments and layout are those of the source"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [child.name for child in path.parent.iterdir()] == ["practice.yml"]
+
+
+def test_answers_in_another_encoding(practices: Path) -> None:
+    typed = "".join(line + "\n" for line in SHORT).replace("Cabinet", "Médecins").encode("latin-1")
+    environ = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    line = [sys.executable, "-m", "antiseche", "new", "tilleuls"]
+    done = subprocess.run(line, input=typed, capture_output=True, env=environ, check=False)
+    assert done.returncode == 2
+    assert "Caractères illisibles : répondez en UTF-8." in done.stderr.decode()
+    assert "Erreur interne" not in done.stderr.decode()
 
 
 def test_nobody_there_to_answer(practices: Path) -> None:

@@ -214,3 +214,27 @@ def test_names_that_are_something_else(make: Callable[[Path], object], words: li
     before = tree(cabinet.parent)
     one_sentence(bound(*(word.format(good=cabinet / "practice.yml") for word in words)), message)
     assert tree(cabinet.parent) == before
+
+
+def test_a_file_that_was_closed_to_changes(cabinet: Path, rights: Callable[[Path, int], None]) -> None:
+    """Its folder would let anyone replace it; who took the right away meant it."""
+    rights(cabinet / "practice.yml", 0o444)
+    before = tree(cabinet)
+    one_sentence(bound("edit", "tilleuls", "--set", "mssante.client=non"), "écriture refusée")
+    assert tree(cabinet) == before
+
+
+def test_a_link_stays_a_link(cabinet: Path) -> None:
+    (cabinet / "practice.yml").rename(cabinet.parent / "ailleurs.yml")
+    (cabinet / "practice.yml").symlink_to(cabinet.parent / "ailleurs.yml")
+    assert bound("edit", "tilleuls", "--set", "mssante.client=non").returncode == 0
+    assert (cabinet / "practice.yml").is_symlink()
+    assert "client: false" in (cabinet.parent / "ailleurs.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can give a file to somebody else")
+def test_root_leaves_a_file_to_its_owner(cabinet: Path) -> None:
+    os.chown(cabinet / "practice.yml", 65534, 65534)
+    assert run([*CLI, "edit", "tilleuls", "--set", "mssante.client=non"]).returncode == 0
+    status = (cabinet / "practice.yml").stat()
+    assert (status.st_uid, status.st_gid) == (65534, 65534)

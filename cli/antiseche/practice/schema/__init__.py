@@ -84,7 +84,7 @@ class Practice(Answers):
     mssante: Mssante = Field(
         default_factory=Mssante,
         title=N_("La messagerie sécurisée de santé"),
-        description=N_("Par où passent les courriers qui nomment un patient."),
+        description=N_("Chaque professionnel y a sa boîte, chez un opérateur."),
     )
     maintenance: Maintenance = Field(title=N_("La maintenance"), description=N_("Qui entretient les machines, et par où."))
     suppliers: list[Supplier] = Field(
@@ -96,7 +96,7 @@ class Practice(Answers):
     choices: Choices = Field(
         default_factory=Choices,
         title=N_("Les choix"),
-        description=N_("Ce sur quoi les autorités divergent, ou qui revient au cabinet."),
+        description=N_("Ce qui revient au cabinet ; les valeurs proposées conviennent à la plupart."),
     )
     attestations: list[PaperAnswer] = Field(
         default_factory=list,
