@@ -155,13 +155,14 @@ def decide(unit: dict[str, Any], seen: dict[str, str], check_mode: bool, actions
         if enabled or state == "started":
             file_state, active = assumed.get(unit["assume"] or "", ("", ""))
     unmask = MASKED.get(file_state) or ("unmask" if seen.get("LoadState") == "masked" else "")
+    unmasking = bool(unmask) and not masked and (masked is False or bool(enabled) or state == "started")
     if masked and file_state != "masked":
         actions.add("mask", name)
-    elif unmask and not masked and (masked is False or enabled or state == "started"):
+    elif unmasking:
         actions.add(unmask, name)
     if enabled and not masked and file_state not in ENABLED:
         actions.add("enable", name)
-    elif enabled is False and (file_state in CAN_BE_DISABLED or (unmask and masked is False)):  # a mask hides the rest
+    elif enabled is False and (file_state in CAN_BE_DISABLED or unmasking):  # a mask hides the rest
         actions.add(CAN_BE_DISABLED.get(file_state, "disable"), name)
     wanted_running = {"started": True, "stopped": False}.get(state or "")
     if wanted_running is not None and wanted_running != (active in RUNNING):
