@@ -95,7 +95,8 @@ def _pin(folder: PracticeFolder, host: Host, given: str, *, as_json: bool) -> No
     from antiseche.practice import host_keys
 
     address = str(host.address)
-    text = given.strip()
+    # As copied from the machine's screen, with the word before it.
+    text = given.strip().removeprefix("host-key:").removeprefix("fingerprint:").strip()
     key = host_keys.verify_offered(address, text) if text.startswith("SHA256:") else text
     changed = host_keys.pin_host_key(folder, address, host.name, key)
     shown = host_keys.fingerprint(key)

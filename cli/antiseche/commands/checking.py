@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,7 +12,7 @@ import click
 
 from antiseche.catalogue import load_catalogue
 from antiseche.commands import results_report
-from antiseche.commands.progress import is_live
+from antiseche.commands.screen import Screen
 from antiseche.engine import records, scope
 from antiseche.engine.records import Run
 from antiseche.errors import ExitCode
@@ -28,8 +26,6 @@ from antiseche.practice.answers import load_answers
 from antiseche.practice.folder import PracticeFolder, find_practice
 from antiseche.practice.schema import Practice
 from antiseche.verify.run import Outcome, Verification, run_checks
-
-_REDRAW = 0.1
 
 
 @dataclass(frozen=True)
@@ -140,34 +136,30 @@ class CheckProgress:
     def __init__(self, hosts: list[str], controls: int, *, quiet: bool = False, stream: TextIO | None = None) -> None:
         self._done = dict.fromkeys(hosts, 0)
         self._controls = controls
-        self._stream = stream or sys.stderr
         self._quiet = quiet
-        self._live = is_live(self._stream) and len(hosts) < shutil.get_terminal_size().lines - 1
-        self._drawn = 0
-        self._last = 0.0
+        self._screen = Screen(stream or sys.stderr, len(hosts))
 
     def update(self, outcome: Outcome) -> None:
         """Count an outcome."""
         self._done[outcome.host] = self._done.get(outcome.host, 0) + 1
         if self._quiet:
             return
-        if self._live:
-            if time.monotonic() - self._last >= _REDRAW:
+        if self._screen.live:
+            if self._screen.due:
                 self._draw()
         elif self._done[outcome.host] == self._controls:
-            self._stream.write(_("{host} : {n} contrôles faits\n").format(host=outcome.host, n=self._controls))
+            self._screen.say(_("{host} : {n} contrôles faits").format(host=outcome.host, n=self._controls))
 
     def close(self) -> None:
         """Draw the last state."""
-        if self._live and not self._quiet:
+        if self._screen.live and not self._quiet:
             self._draw()
 
     def _draw(self) -> None:
         width = max(map(len, self._done), default=0)
-        lines = [
-            "\x1b[2K" + _("{host}  contrôles {n}/{total}").format(host=host.ljust(width), n=n, total=self._controls) + "\n"
-            for host, n in self._done.items()
-        ]
-        self._stream.write((f"\x1b[{self._drawn}A" if self._drawn else "") + "".join(lines))
-        self._stream.flush()
-        self._drawn, self._last = len(lines), time.monotonic()
+        self._screen.draw(
+            [
+                _("{host}  contrôles {n}/{total}").format(host=host.ljust(width), n=n, total=self._controls)
+                for host, n in self._done.items()
+            ]
+        )

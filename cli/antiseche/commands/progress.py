@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
-import time
 from typing import TextIO
 
+from antiseche.commands.screen import Screen
 from antiseche.engine.events import Event
 from antiseche.engine.summary import HostStatus, HostSummary, RunSummary
 from antiseche.engine.wording import task_text
 from antiseche.i18n import _, n_
-
-_REDRAW = 0.1
 
 
 def state_words(*, check: bool) -> dict[HostStatus, str]:
@@ -28,30 +24,15 @@ def state_words(*, check: bool) -> dict[HostStatus, str]:
     }
 
 
-def is_live(stream: TextIO) -> bool:
-    """Say whether lines of this stream can be redrawn."""
-    return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
-
-
-def terminal_size(stream: TextIO) -> os.terminal_size:
-    """Return the size of the terminal that a stream writes to: the standard output may be a file."""
-    try:
-        return os.get_terminal_size(stream.fileno())
-    except (OSError, ValueError):
-        return shutil.get_terminal_size()
-
-
 class Progress:
     """Shows events as they come."""
 
     def __init__(self, titles: dict[str, str], hosts: list[str], *, quiet: bool = False, stream: TextIO | None = None) -> None:
         self._titles = titles
-        self._stream = stream or sys.stderr
+        self.screen = Screen(stream or sys.stderr, len(hosts))
         self._summary = RunSummary(hosts={name: HostSummary(name) for name in hosts})
         self._quiet = quiet
-        self._live = is_live(self._stream) and len(hosts) < terminal_size(self._stream).lines - 1
-        self._drawn = 0
-        self._last = 0.0
+        self._begun = False
 
     def update(self, event: Event) -> None:
         """Take an event into account and show it."""
@@ -61,41 +42,28 @@ class Progress:
         if self._quiet or not event.host:
             return
         host = self._summary.hosts[event.host]
-        if not self._live:
+        if not self.screen.live:
             self._plain(host, event, role)
-        elif time.monotonic() - self._last >= _REDRAW:
+        elif self.screen.due:
             self._draw()
 
     def close(self) -> None:
         """Draw the last state."""
-        if self._live and not self._quiet and self._drawn:
+        if self.screen.live and self._begun:
             self._draw()
 
     def _plain(self, host: HostSummary, event: Event, previous_role: str) -> None:
         if event.event == "task_start" and event.role and event.role != previous_role:
-            self._line(f"{host.name} : {self._titles.get(event.role, event.role)}")
+            self.screen.say(f"{host.name} : {self._titles.get(event.role, event.role)}")
         elif event.status == "failed":
-            self._line(_("{host} : échec de « {task} »").format(host=host.name, task=task_text(event.task, event.role)))
+            self.screen.say(_("{host} : échec de « {task} »").format(host=host.name, task=task_text(event.task, event.role)))
         elif event.status == "unreachable":
-            self._line(_("{host} : injoignable").format(host=host.name))
-
-    def _line(self, text: str) -> None:
-        self._write(text + "\n")
-
-    def _write(self, text: str) -> None:
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except OSError:
-            self._quiet = True  # the terminal is gone: that is no reason to stop half-way
+            self.screen.say(_("{host} : injoignable").format(host=host.name))
 
     def _draw(self) -> None:
-        columns = max(terminal_size(self._stream).columns, 2)
         width = max((len(name) for name in self._summary.hosts), default=0)
-        lines = [f"\x1b[2K{self._describe(host, width)[: columns - 1]}\n" for host in self._summary.hosts.values()]
-        up = f"\x1b[{self._drawn}A" if self._drawn else ""
-        self._write(up + "".join(lines))
-        self._drawn, self._last = len(lines), time.monotonic()
+        self.screen.draw([self._describe(host, width) for host in self._summary.hosts.values()])
+        self._begun = True
 
     def _describe(self, host: HostSummary, width: int) -> str:
         counts = n_("{n} tâche", "{n} tâches", host.tasks).format(n=host.tasks)

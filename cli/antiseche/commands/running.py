@@ -103,7 +103,12 @@ def prepare(request: Request) -> Prepared:
 def run_shown(prepared: Prepared, spec: RunSpec, *, quiet: bool = False) -> tuple[Run, RunSummary]:
     """Run with progress on stderr; says first what a killed command left."""
     shown = progress.Progress(prepared.titles, prepared.hosts, quiet=quiet)
-    stop = Stop(_say_stopping)
+
+    def stopping(requests: int) -> None:
+        _say_stopping(requests)
+        shown.screen.leave()
+
+    stop = Stop(stopping)
     with practice_lock(prepared.folder) as lock:
         for run, summary in records.close_unfinished(prepared.folder):
             _say_unfinished(run, summary)
@@ -154,6 +159,10 @@ def same_command(verb: str, request: Request) -> str:
         words += ["--limit", host]
     for role in request.roles:
         words += ["--role", role]
+    if request.vault_password_file:
+        words += ["--vault-password-file", str(request.vault_password_file)]
+    if request.private_key:
+        words += ["--private-key", str(request.private_key)]
     return shlex.join(words)
 
 

@@ -217,6 +217,16 @@ def _known_hosts(request: Request) -> Row:
     missing = [host.name for host in request.practice.hosts if str(host.address) not in names]
     if missing:
         return PROBLEM, _("à épingler (antiseche bootstrap) : {hosts}").format(hosts=", ".join(missing))
+    owners: dict[str, list[str]] = {}
+    for pin in host_keys.pinned_keys(request.folder):
+        owners.setdefault(pin.key, []).append(pin.names[-1])
+    copied = [names for names in owners.values() if len(names) > 1]
+    if copied:
+        # Whoever holds one of these machines can pass for the other.
+        return WARNING, _(
+            "la même clé sert à {hosts} : machines clonées ; sur l'une, « rm /etc/ssh/ssh_host_* », "
+            "relancez le script, puis --forget et --pin"
+        ).format(hosts=", ".join(copied[0]))
     return OK, _("toutes épinglées")
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from antiseche import app
-from antiseche.commands import confirm, progress, run_report, running
+from antiseche.commands import checking, confirm, progress, run_report, running, screen
 from antiseche.engine.events import Event
 from antiseche.engine.playbook_run import run_playbook
 from antiseche.engine.replay import ReplayEngine
 from antiseche.engine.summary import RunSummary, summarize
 from antiseche.practice.folder import PracticeFolder
+from antiseche.verify.run import Outcome
 
 CHANGED = Event("result", host="accueil", role="firewall", task="Write", status="changed", changes=("file /etc/nftables.conf",))
 OK = [CHANGED, Event("stats", host="accueil", data={"stats": {}}), Event("stats", host="serveur", data={"stats": {}})]
@@ -132,13 +133,13 @@ def test_json_is_not_consent(
 
 def test_a_terminal_redraws_one_line_per_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    screen = Terminal()
-    shown = progress.Progress({"firewall": "Pare-feu"}, ["accueil", "serveur"], stream=screen)
+    terminal = Terminal()
+    shown = progress.Progress({"firewall": "Pare-feu"}, ["accueil", "serveur"], stream=terminal)
     shown.update(Event("task_start", host="accueil", role="firewall", task="Write"))
     for event in DOWN:
         shown.update(event)
     shown.close()
-    text = screen.getvalue()
+    text = terminal.getvalue()
     assert "Pare-feu" in text
     assert "\x1b[2A" in text
     assert "injoignable" in text.split("\x1b[2A")[-1]
@@ -148,23 +149,23 @@ def test_a_terminal_redraws_one_line_per_host(monkeypatch: pytest.MonkeyPatch) -
 def test_lines_never_reach_the_edge(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that wraps would be redrawn in the wrong place."""
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(progress, "terminal_size", lambda _stream: os.terminal_size((columns, 24)))
-    screen = Terminal()
-    shown = progress.Progress({"firewall": "Pare-feu"}, ["accueil"], stream=screen)
+    monkeypatch.setattr(screen, "_size", lambda _stream: os.terminal_size((columns, 24)))
+    terminal = Terminal()
+    shown = progress.Progress({"firewall": "Pare-feu"}, ["accueil"], stream=terminal)
     shown.update(Event("task_start", host="accueil", role="firewall", task="Write"))
     shown.close()
-    drawn = [line.split("\x1b[2K")[1] for line in screen.getvalue().splitlines() if "\x1b[2K" in line]
+    drawn = [line.split("\x1b[2K")[1] for line in terminal.getvalue().splitlines() if "\x1b[2K" in line]
     assert drawn
     assert max(map(len, drawn)) <= max(columns - 1, 1)
 
 
 def test_more_hosts_than_lines_are_told_in_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(progress, "terminal_size", lambda _stream: os.terminal_size((80, 5)))
-    screen = Terminal()
-    shown = progress.Progress({}, [f"poste{n}" for n in range(5)], stream=screen)
+    monkeypatch.setattr(screen, "_size", lambda _stream: os.terminal_size((80, 5)))
+    terminal = Terminal()
+    shown = progress.Progress({}, [f"poste{n}" for n in range(5)], stream=terminal)
     shown.update(Event("task_start", host="poste1", role="firewall", task="Write"))
-    assert screen.getvalue() == "poste1 : firewall\n"
+    assert terminal.getvalue() == "poste1 : firewall\n"
 
 
 def test_the_width_is_that_of_the_terminal_written_to() -> None:
@@ -172,9 +173,21 @@ def test_the_width_is_that_of_the_terminal_written_to() -> None:
     master, slave = os.openpty()
     termios.tcsetwinsize(slave, (10, 33))
     with os.fdopen(slave, "w") as stream:
-        assert progress.terminal_size(stream) == (33, 10)
+        assert screen._size(stream) == (33, 10)
     os.close(master)
-    assert progress.terminal_size(io.StringIO()).columns > 0
+    assert screen._size(io.StringIO()).columns > 0
+
+
+def test_what_somebody_else_wrote_is_not_drawn_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As "Ctrl-C again to kill", in the middle of a run."""
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    shown = progress.Progress({}, ["accueil", "serveur"], stream=terminal)
+    shown.update(CHANGED)
+    shown.screen.leave()
+    terminal.write("message\n")
+    shown.close()
+    assert "\x1b[2A" not in terminal.getvalue().split("message")[1]
 
 
 def test_a_terminal_that_goes_away_does_not_stop_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,15 +201,27 @@ def test_a_terminal_that_goes_away_does_not_stop_the_run(monkeypatch: pytest.Mon
     shown.close()
 
 
+@pytest.mark.parametrize(("kind", "words"), [("xterm", "accueil  contrôles 2/2"), ("dumb", "accueil : 2 contrôles faits\n")])
+def test_checks_are_counted_host_by_host(kind: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", kind)
+    terminal = Terminal()
+    shown = checking.CheckProgress(["accueil", "serveur"], 2, stream=terminal)
+    for control in ("PAR-01", "PAR-02"):
+        shown.update(Outcome("accueil", control, "pass"))
+    shown.close()
+    assert words in terminal.getvalue()
+    assert ("\x1b" in terminal.getvalue()) == (kind == "xterm")
+
+
 def test_plain_lines_hold_no_escape(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
-    screen = Terminal()
-    shown = progress.Progress({"firewall": "Pare-feu"}, ["accueil"], stream=screen)
+    terminal = Terminal()
+    shown = progress.Progress({"firewall": "Pare-feu"}, ["accueil"], stream=terminal)
     shown.update(Event("task_start", host="accueil", role="firewall", task="Write"))
     shown.update(Event("task_start", host="accueil", role="firewall", task="Reload"))
     for event in FAILED:
         shown.update(event)
-    assert screen.getvalue().splitlines() == ["accueil : Pare-feu", "accueil : échec de « Write »", "serveur : injoignable"]
+    assert terminal.getvalue().splitlines() == ["accueil : Pare-feu", "accueil : échec de « Write »", "serveur : injoignable"]
 
 
 def test_the_table_has_one_line_per_host() -> None:

@@ -189,11 +189,20 @@ def test_the_vault(request_: Request, tmp_path: Path) -> None:
 
 
 def test_pinned_keys(request_: Request, tmp_path: Path) -> None:
-    public = key(tmp_path, "host").with_suffix(".pub").read_text()
-    for host in request_.practice.hosts:
+    for number, host in enumerate(request_.practice.hosts):
         assert host.name in found(request_, "clés d'hôte")[1]
+        public = key(tmp_path, f"host{number}").with_suffix(".pub").read_text()
         host_keys.pin_host_key(request_.folder, str(host.address), host.name, public)
     assert found(request_, "clés d'hôte") == (OK, "toutes épinglées")
+
+
+def test_machines_that_are_copies_of_each_other(request_: Request, tmp_path: Path) -> None:
+    public = key(tmp_path, "host").with_suffix(".pub").read_text()
+    for host in request_.practice.hosts:
+        host_keys.pin_host_key(request_.folder, str(host.address), host.name, public)
+    status, detail = found(request_, "clés d'hôte")
+    assert status == WARNING
+    assert all(host.name in detail for host in request_.practice.hosts)
 
 
 @pytest.fixture
