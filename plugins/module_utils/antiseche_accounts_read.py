@@ -76,8 +76,11 @@ def read_state(root: Path, wanted: dict[str, Any]) -> State:
         # A hash, or nothing at all, in passwd itself counts instead of the one in shadow.
         unshadowed = unshadowed or own_hash.strip("!*x") != "" or own_hash == ""
         hashed, changed = (entry[1], _number(entry[2])) if own_hash == "x" else (own_hash, None)
-        accounts[login] = Account(int(uid), int(gid), gecos, home, shell or "/bin/sh", hashed, ages, changed, _number(entry[7]))
+        account = Account(int(uid), int(gid), gecos, home, shell or "/bin/sh", hashed, ages, changed, _number(entry[7]))
+        account.inactive = _number(entry[6])
+        accounts[login] = account
     state = State(accounts, _groups(root), unshadowed=unshadowed)
+    refuse_shared_numbers(state.groups, wanted.get("groups") or [])
     state.half_set = {path.name for path in (root / FIRST_PASSWORDS).glob("*")}
     for login, account in accounts.items():
         account.in_session = _in_session(root, account.uid)
@@ -142,6 +145,19 @@ def _endless(age: int | None) -> int:
 def _groups(root: Path) -> dict[str, tuple[int, list[str]]]:
     lines = account_lines(root, "group").values()
     return {fields[0]: (int(fields[2]), _names(fields[3])) for fields in lines}
+
+
+def refuse_shared_numbers(groups: dict[str, tuple[int, list[str]]], managed: list[str]) -> None:
+    """Refuse a managed group that has another name too: the members of the one would have the rights of the other.
+
+    Raises:
+        ValueError: names both, and what to do.
+    """
+    for group in managed:
+        number = groups.get(group, (None, []))[0]
+        twins = [name for name, (gid, _members) in groups.items() if name != group and gid == number]
+        if twins:
+            raise ValueError(f"groups {group} and {', '.join(twins)} share the number {number}: give one another (groupmod -g)")
 
 
 def _names(text: str) -> list[str]:

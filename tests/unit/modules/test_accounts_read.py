@@ -46,6 +46,18 @@ def test_a_machine_without_any_account_file(tmp_path: Path) -> None:
     assert (found.accounts, found.groups, found.open_files) == ({}, {}, [])
 
 
+def test_a_managed_group_with_a_second_name_is_refused(tmp_path: Path) -> None:
+    machine(tmp_path, group="cabinet-admins:x:1004:\ncabinet-secretariat:x:1004:anne\nother:x:1005:\n")
+    with pytest.raises(ValueError, match="groups cabinet-admins and cabinet-secretariat share the number 1004"):
+        reader.read_state(tmp_path, {"groups": ["cabinet-admins"]})
+    assert reader.read_state(tmp_path, {"groups": ["other", "to-come"]}).groups["other"] == (1005, [])
+
+
+def test_days_after_the_end_of_a_password_are_read(tmp_path: Path) -> None:
+    machine(tmp_path, shadow="anne:$y$x:20001:0:90:7:0::\n")
+    assert reader.read_state(tmp_path, {}).accounts["anne"].inactive == 0
+
+
 # ---- what somebody could hide
 
 

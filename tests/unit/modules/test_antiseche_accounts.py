@@ -194,6 +194,28 @@ def test_ages() -> None:
     assert texts(state(anne=account(ages=(0, 90, 14))), want) == []
 
 
+def test_an_account_does_not_end_with_its_password() -> None:
+    want = {"ages": [{"login": "anne", "min": 0, "max": 99999, "warn": 7}]}
+    assert texts(state(anne=account(inactive=0)), want) == ["password anne: no end after the password's"]
+
+
+def test_nothing_may_close_an_account_that_a_key_opens() -> None:
+    endless = [{"login": "antiseche", "min": 0, "max": 99999, "warn": 7, "endless": True}]
+    found = state()
+    assert texts(found, {"ages": endless}) == []
+    maintenance = found.accounts["antiseche"]
+    maintenance.expires, maintenance.last_change = 47482, 0
+    assert texts(found, {"ages": endless}) == ["account antiseche: no expiry", "password antiseche: no change asked"]
+
+
+@pytest.mark.parametrize(
+    ("found", "left"),
+    [("Anne,umask=022", "Anne"), ("Anne,Room 4,,umask=022,pri=-5", "Anne,Room 4,"), ("Anne,Room 4,01 23", "Anne,Room 4,01 23")],
+)
+def test_orders_to_pam_leave_the_comment_field_and_nothing_else_does(found: str, left: str) -> None:
+    assert planner.clean_gecos(found, "Anne") == left
+
+
 def test_ages_of_an_account_to_come_are_predicted_in_check_mode_only() -> None:
     want = {"ages": [{"login": "anne", "min": 0, "max": 90, "warn": 14}]}
     assert texts(state(), want) == []
