@@ -49,6 +49,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         except AnsibleConnectionFailure as error:
             # Not chained: Ansible would append ssh's own sentence to ours.
             raise AnsibleConnectionFailure(self._after_the_cut(guard, token, started, task_vars, error)) from None
+        trace = confirmed.get("undone") or {}
+        if confirmed.get("failed") and trace.get("token") == token:  # the power, or a delay that was too short
+            raise AnsibleConnectionFailure(
+                _(
+                    "Le changement « {name} » n'a pas pu être confirmé à temps : la machine l'a annulé d'elle-même ({at}) et"
+                    " répond de nouveau. Relancez le déploiement."
+                ).format(name=guard["name"], at=trace.get("at", "?"))
+            )
         if confirmed.get("failed"):
             result.update({"failed": True, "msg": confirmed.get("msg", "")})
         result["guard"] = {**result["guard"], "pending": bool(confirmed.get("pending", True))}

@@ -49,9 +49,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     state = module.params["state"]
-    changed = False
+    changed, undone = False, {}
     try:
         guard = Guard(module.params["name"])
+        undone = guard.undone()
         if state != "reported":
             changed = guard.pending
         if module.check_mode and state == "confirmed":
@@ -61,7 +62,7 @@ def main() -> None:
         elif not module.check_mode and state == "undone" and changed:
             guard.undo("asked")
     except (GuardError, OSError) as error:
-        module.fail_json(msg=f"guard {module.params['name']}: {error}", changes=[])
+        module.fail_json(msg=f"guard {module.params['name']}: {error}", changes=[], undone=undone)
     changes = [f"guard {guard.name}: {state}"] if changed else []
     pending = guard.pending and not (module.check_mode and changed)
     module.exit_json(changed=changed, changes=changes, pending=pending, undone=guard.undone())

@@ -28,7 +28,8 @@ def catalogue(language: str, domain: str) -> Catalog:
         return read_po(handle, locale=language)
 
 
-OURS = extracted(PACKAGE, {"_": None, "N_": None, "n_": (1, 2)})
+KEYWORDS: dict[str, tuple[int, ...] | None] = {"_": None, "N_": None, "n_": (1, 2)}
+OURS = extracted(PACKAGE, KEYWORDS) | extracted(PACKAGE.parents[1] / "plugins", KEYWORDS)
 CLICKS = extracted(Path(click.__file__).parent, {"_": None, "gettext": None, "ngettext": (1, 2)})
 CASES = [("en", "antiseche", OURS), ("fr", "messages", CLICKS)]
 
@@ -48,6 +49,7 @@ def entries(language: str, domain: str) -> Iterator[Message]:
 def test_extraction_finds_the_sources() -> None:
     assert "Démonstration complète sur le cabinet d'exemple." in OURS
     assert "Ce qui ne va pas, et que faire" in OURS, "templates are extracted too"
+    assert any("coupait l'accès de maintenance" in str(message) for message in OURS), "what our plugins say, too"
     assert "No such command {name!r}." in CLICKS
 
 

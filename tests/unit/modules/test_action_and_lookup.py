@@ -158,6 +158,16 @@ def test_a_cut_that_the_machine_undid_says_so(monkeypatch: pytest.MonkeyPatch, w
     assert {arguments["token"] for arguments in reports} == {machine.calls[0][1]["guard"]["token"]}
 
 
+def test_a_confirmation_that_comes_too_late_tells_the_same_story(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The power failed, or the delay was too short: the machine answers again, without the change."""
+    late = {"failed": True, "msg": "the machine has undone this change by itself", "changes": []}
+    error, _machine = run(monkeypatch, LANDED, lambda given: {**late, **undone(given)})
+    assert isinstance(error, AnsibleConnectionFailure)
+    assert "« wall » n'a pas pu être confirmé à temps : la machine l'a annulé d'elle-même (2026-01-01T10:00:00Z)" in str(error)
+    older, _machine = run(monkeypatch, LANDED, {**late, "undone": {"token": "older"}})
+    assert older["failed"], "an older story explains nothing"
+
+
 def test_a_cut_before_anything_was_armed_stays_ssh_s_own_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     error, _machine = run(monkeypatch, CUT, {"pending": False, "undone": {"token": "older", "at": "x"}})
     assert str(error) == str(CUT)

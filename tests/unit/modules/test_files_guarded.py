@@ -204,6 +204,7 @@ def test_confirming_too_late_fails_alike_in_both_modes(machine: Machine, check: 
     done = machine.state("confirmed", TOKEN, check=check)
     assert done["failed"]
     assert done["msg"].startswith("guard wall: the machine has undone this change by itself")
+    assert done["undone"]["token"] == TOKEN
 
 
 def test_nothing_pending_is_fine_for_every_state(machine: Machine) -> None:
