@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.callback.default import CallbackModule as Default
@@ -14,7 +15,8 @@ type: stdout
 short_description: Ansible's usual output, redacted
 description:
   - The default output, for a log that is kept.
-  - Differences of files are left out and results of failed tasks are redacted.
+  - Differences of files and the items of loops are left out.
+  - Of results only the reason is printed, redacted. Arguments, commands and their output may hold secrets.
 extends_documentation_fragment:
   - default_callback
   - result_format_callback
@@ -25,6 +27,7 @@ author:
 """
 
 _MAX_RESULT = 20000
+_KEPT = ("msg", "reason", "rc", "changed", "changes", "censored", "skip_reason", "exception", "module_stderr")
 
 
 class CallbackModule(Default):  # type: ignore[misc]
@@ -45,5 +48,9 @@ class CallbackModule(Default):  # type: ignore[misc]
     def v2_on_file_diff(self, result: Any) -> None:
         pass  # kept apart, redacted, when they were asked for
 
-    def _dump_results(self, *args: Any, **kwargs: Any) -> str:
-        return self._redact(super()._dump_results(*args, **kwargs), limit=_MAX_RESULT)
+    def _dump_results(self, result: Any, *args: Any, **kwargs: Any) -> str:
+        kept = {name: result[name] for name in _KEPT if name in result} if isinstance(result, Mapping) else result
+        return self._redact(super()._dump_results(kept, *args, **kwargs), limit=_MAX_RESULT)
+
+    def _get_item_label(self, *_arguments: Any) -> str:
+        return "…"

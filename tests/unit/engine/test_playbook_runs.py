@@ -296,3 +296,35 @@ def test_two_runs_of_one_practice_never_overlap(kit: FakeKit) -> None:
     with practice_lock(kit.folder), pytest.raises(AntisecheError, match=str(os.getpid())):
         run_playbook(RunSpec(kit.folder, "deploy"), engine=PlaybookEngine(kit=kit.kit))
     assert not list(kit.folder.runs_dir.glob("2*"))
+
+
+def test_values_of_a_vault_reach_neither_events_nor_log_however_a_task_fails(kit: FakeKit) -> None:
+    secret = "Zq7pLongSecretValue9x"
+    vault = kit.folder.inventory_dir / "host_vars" / "h1" / "vault.yml"
+    vault.parent.mkdir(parents=True)
+    vault.write_text(f"hidden: {secret}\nlist_of_hidden: [{secret}]\n")
+    shell = {"ansible.builtin.shell": "echo {{ hidden }}; echo {{ hidden }} >&2; false"}
+    kit.role(
+        "first",
+        10,
+        [
+            {"name": name, "ignore_errors": True, **task}
+            for name, task in {
+                "no such attribute": {"ansible.builtin.debug": {"msg": "{{ hidden.nope }}"}},
+                "no such filter": {"ansible.builtin.debug": {"msg": "{{ hidden | nofilter }}"}},
+                "not a number": {"ansible.builtin.debug": {"msg": "x"}, "when": "hidden | int > hidden"},
+                "assertion": {"ansible.builtin.assert": {"that": "hidden == 'x'"}},
+                "output": shell,
+                "loop": {**shell, "loop": "{{ list_of_hidden }}"},
+                "loop of maps": {"ansible.builtin.command": "false", "loop": "{{ [{'pw': hidden}] }}"},
+                "no such command": {"ansible.builtin.command": "/nonexistent {{ hidden }}"},
+                "unknown argument": {"ansible.builtin.file": {"path": "/tmp/x", "pw": "{{ hidden }}"}},
+                "difference": {"ansible.builtin.copy": {"dest": "{{ state }}/x", "content": "{{ hidden }}"}},
+            }.items()
+        ],
+    )
+    kit.hosts("h1")
+    run, summary = launch(kit)
+    assert len(summary.hosts["h1"].ignored) == 9
+    for path in run.dir.iterdir():
+        assert secret not in path.read_text(), path
