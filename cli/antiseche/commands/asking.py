@@ -165,6 +165,8 @@ class Conversation:
     def _proposed(self, question: Question) -> Any:
         if question.adds:
             return None
+        if question.kind is Kind.OPTIONAL_PART and isinstance(question.value, dict):
+            return True
         given = None if question.problem else question.value
         guess = proposal(self.draft.values, key_of(question.path), question.path)
         for proposed in (self.proposals.get(question.path), given, guess, question.field.default):

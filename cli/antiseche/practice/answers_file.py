@@ -127,11 +127,25 @@ def change(values: Any, path: Path_, value: Any) -> None:
     if isinstance(old, ScalarString) and type(value) is str and "\n" not in value:
         value = DoubleQuotedScalarString(value) if isinstance(old, DoubleQuotedScalarString) else type(old)(value)
     if isinstance(value, list):
-        items = CommentedSeq(value)
-        if not isinstance(old, CommentedSeq) or old.fa.flow_style():
-            items.fa.set_flow_style()
-        value = items
+        if isinstance(old, CommentedSeq) and _changed_in_place(old, value):
+            value = old
+        else:
+            items = CommentedSeq(value)
+            if not isinstance(old, CommentedSeq) or old.fa.flow_style():
+                items.fa.set_flow_style()
+            value = items
     put(values, path, value)
+
+
+def _changed_in_place(items: CommentedSeq, wanted: list[Any]) -> bool:
+    """Bring a list to what is wanted, so that the comments of what stays stay too; False when the order changed."""
+    for index in range(len(items) - 1, -1, -1):
+        if items[index] not in wanted:
+            del items[index]
+    for index, value in enumerate(wanted):
+        if index >= len(items) or items[index] != value:
+            items.insert(index, value)
+    return list(items) == wanted
 
 
 def draft_path(folder: PracticeFolder) -> Path:

@@ -29,7 +29,11 @@ def merged(original: str, before: str, after: str) -> str | None:
         if found is None:
             return None
         inserted = new[new_start:new_stop]
-        first, last = (_above(lines, found[0], inserted),) * 2 if start == stop else found
+        first, last = found
+        if start == stop:
+            first = last = _above(lines, first, inserted)
+        while last > first and _is_spare(lines[last - 1]):
+            last -= 1  # what stands below a passage that goes belongs to what follows
         lines[first:last] = [line + end[:-1] for line in inserted]
     return "\n".join(lines)
 
@@ -59,13 +63,18 @@ def _span(places: dict[int, int], start: int, stop: int) -> tuple[int, int] | No
 def _above(lines: list[str], position: int, inserted: list[str]) -> int:
     """Return where new lines go: before the blank lines and headings that belong to what follows."""
     indent = _indent(inserted[0])
-    while position > 0 and (not lines[position - 1].strip() or _is_heading(lines[position - 1], indent)):
+    while (
+        position > 0
+        and _is_spare(lines[position - 1])
+        and not (lines[position - 1].strip() and _indent(lines[position - 1]) >= indent)
+    ):
         position -= 1
     return position
 
 
-def _is_heading(line: str, indent: int) -> bool:
-    return line.lstrip().startswith("#") and _indent(line) < indent
+def _is_spare(line: str) -> bool:
+    """Say whether a line holds nothing, or a comment alone."""
+    return not line.strip() or line.lstrip().startswith("#")
 
 
 def _indent(line: str) -> int:

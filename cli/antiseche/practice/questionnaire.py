@@ -188,7 +188,8 @@ def answer(draft: Draft, question: Question, value: Any) -> None:
         else:
             draft.closed.add(closing_key(group))
     elif question.kind is Kind.OPTIONAL_PART:
-        put(draft.values, question.path, CommentedMap() if value else None)
+        given = get(draft.values, question.path)
+        put(draft.values, question.path, None if not value else given if isinstance(given, dict) else CommentedMap())
     else:
         put(draft.values, question.path, _laid_out(question.field.check(value, question.path)[0]))
 

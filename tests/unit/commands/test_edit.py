@@ -114,7 +114,7 @@ def test_only_what_is_chosen_is_asked(path: Path, monkeypatch: Patch, capsys: Ca
         ("practice", 5), ("practice.*", 5), ("practice.phone", 1), ("people.cexemple", 7), ("people[1]", 7),
         ("people[1].note", 1), ("people.*.until", 4), ("hosts[*].users", 3), ("network.printers.1.address", 1),
         ("choices.outbound", 1), ("maintenance.remote_help", 1), ("waivers.D-001.reason", 1),
-        ("software.1.inbound.1.ports", 1), ("suppliers.3.hds.expires", 1),
+        ("software.1.inbound.1.ports", 1), ("suppliers.3.hds.expires", 1), ("suppliers.3", 7), ("suppliers.3.hds", 1),
     ],
 )  # fmt: skip
 def test_paths_name_answers_by_name_or_number(pattern: str, asked: int, path: Path, monkeypatch: Patch, capsys: Capture) -> None:
@@ -263,6 +263,47 @@ def test_one_more_item_stands_with_its_like(group: str, end: str, path: Path, mo
     said = type_lines(monkeypatch, capsys, lines, "edit", "tilleuls", group)
     assert (said.code, said.err) == (0, ""), said.out
     assert lines_of(changes(before, path.read_bytes())) == ["+" + line + end[:-1] for line in added]
+
+
+def test_a_part_that_may_be_there(path: Path, monkeypatch: Patch, capsys: Capture) -> None:
+    """Enter keeps a certificate, « non » takes it away, « oui » asks for one."""
+    before = path.read_bytes()
+    assert type_lines(monkeypatch, capsys, ["n"], "edit", "tilleuls", "suppliers.3.hds").code == 0
+    assert load_answers(path).suppliers[2].hds is None
+    assert type_lines(monkeypatch, capsys, ["o", "HDS-9", "6", "31/12/2028"], "edit", "tilleuls", "suppliers.3.hds").code == 0
+    certificate = load_answers(path).suppliers[2].hds
+    assert certificate is not None
+    assert (certificate.number, certificate.activities, str(certificate.expires)) == ("HDS-9", [6], "2028-12-31")
+    assert lines_of(changes(before, path.read_bytes())) == [
+        '-      number: "HDS-EXEMPLE-0001"', "-      activities: [1, 6]", "-      expires: 2028-03-31",
+        "+      number: HDS-9", "+      activities: [6]", "+      expires: 2028-12-31",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("users", "expected"),
+    [
+        ("nmodele, rfictif, sleveille", ["+      - sleveille"]),
+        ("cexemple, nmodele, rfictif", ["+      - cexemple"]),
+        ("rfictif", ["-      - nmodele"]),
+        ("nmodele", ["-      - rfictif   # le mercredi"]),
+        ("cexemple, rfictif", ["-      - nmodele", "+      - cexemple"]),
+    ],
+)
+def test_a_list_keeps_the_comments_of_what_stays(users: str, expected: list[str], path: Path, capsys: Capture) -> None:
+    before = path.read_bytes()
+    assert say(capsys, "edit", "tilleuls", "--set", f"hosts.cabinet-1.users={users}").code == 0
+    assert lines_of(changes(before, path.read_bytes())) == expected
+    assert load_answers(path).hosts[1].users == users.split(", ")
+
+
+def test_headings_below_what_goes_stay(path: Path, monkeypatch: Patch, capsys: Capture) -> None:
+    path.write_text(GOOD.replace("\nchoices:", "\n# ---- Les choix ----\nchoices:"), encoding="utf-8")
+    before = path.read_bytes()
+    assert type_lines(monkeypatch, capsys, ["non"], "edit", "tilleuls", "suppliers.3.hds").code == 0
+    assert lines_of(changes(before, path.read_bytes())) == [
+        '-      number: "HDS-EXEMPLE-0001"', "-      activities: [1, 6]", "-      expires: 2028-03-31",
+    ]  # fmt: skip
 
 
 def test_an_item_begun_by_mistake_is_taken_back(path: Path, monkeypatch: Patch, capsys: Capture) -> None:
