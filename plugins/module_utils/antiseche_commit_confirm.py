@@ -32,7 +32,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.antiseche_set_aside import sync_folder
+from ansible.module_utils.antiseche_set_aside import read_plain, sync_folder
 from ansible.module_utils.antiseche_undo_script import BOOT, SERVICE, TIMER, UNDO_SCRIPT
 
 STATE = Path("var/lib/antiseche")
@@ -267,7 +267,7 @@ def _save(folder: Path, number: int, path: Path) -> None:
         os.chown(saved, info.st_uid, info.st_gid, follow_symlinks=False)
     elif path.is_file():
         info = path.lstat()
-        write(saved, path.read_bytes(), 0o600)
+        write(saved, read_plain(path), 0o600)
         os.chown(saved, info.st_uid, info.st_gid, follow_symlinks=False)
         shutil.copystat(path, saved)
         with saved.open("rb") as file:

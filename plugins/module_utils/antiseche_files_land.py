@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.antiseche_files_plan import ACCESS_LISTS, STAGED, Entry, FilesError, Plan, shown
-from ansible.module_utils.antiseche_set_aside import move, sync_folder
+from ansible.module_utils.antiseche_set_aside import move, read_plain, sync_folder
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Former:
             return cls(path)
         if stat.S_ISLNK(info.st_mode):
             return cls(path, link=path.readlink(), uid=info.st_uid, gid=info.st_gid)
-        return cls(path, path.read_bytes(), None, stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid)
+        return cls(path, read_plain(path), None, stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid)
 
     def put_back(self) -> None:
         """Make it stand there again."""

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.antiseche_set_aside import read_plain
+
 UNKNOWN = -1  # an account that does not exist yet: predicted in check mode, refused otherwise
 ACCESS_LISTS = ("system.posix_acl_access", "system.posix_acl_default")
 GET_FLAGS, FROZEN = 0x80086601, 0x10 | 0x20  # FS_IOC_GETFLAGS; immutable, append only
@@ -129,13 +131,15 @@ def wanted(item: dict[str, Any], directory: bool) -> Entry:
     return entry
 
 
-def refuse_foreign_ways(path: Path) -> None:
+def refuse_foreign_ways(path: Path, service_may_own_folder: bool = True) -> None:
     """Refuse a path on which somebody other than root could lay a trap between our look and our act.
 
     Folders on the way, and those that links on the way lead through, must belong to root and be closed to other
-    writers. A sticky folder such as /tmp may be open: what is ours in it stays ours.
+    writers. A sticky folder such as /tmp may be open: what is ours in it stays ours. The last folder may be a
+    service's own (polkitd owns its rules): nothing of ours follows a link there, and it could bend its files anyway.
     """
     real = Path(os.path.realpath(path.parent))
+    last = {path.parent, real} if service_may_own_folder else set()
     for parent in {*path.parents, real, *real.parents}:
         try:
             info = parent.lstat()
@@ -147,7 +151,7 @@ def refuse_foreign_ways(path: Path) -> None:
             continue
         if not stat.S_ISDIR(info.st_mode):
             raise FilesError(f"{shown(path)}: {shown(parent)} is not a folder")
-        if info.st_uid not in (0, os.geteuid()):
+        if info.st_uid not in (0, os.geteuid()) and not (parent in last and info.st_uid in SYSTEM_IDS):
             raise FilesError(f"{shown(path)}: {shown(parent)} belongs to another account, which could lead us elsewhere")
         others = info.st_mode & stat.S_IWOTH or (info.st_mode & stat.S_IWGRP and info.st_gid not in SYSTEM_IDS)
         if others and not info.st_mode & stat.S_ISVTX:
@@ -199,7 +203,7 @@ def compare(entry: Entry) -> None:
     elif not stat.S_ISREG(info.st_mode):
         raise FilesError(f"{entry.path} is neither a file nor a link")
     else:
-        entry.before = entry.path.read_bytes()
+        entry.before = read_plain(entry.path)
         if entry.before != entry.content:
             entry.differs.append("")
         elif info.st_nlink > 1:  # another name could change it behind our back
@@ -220,7 +224,7 @@ def make_plan(params: dict[str, Any], check_mode: bool) -> Plan:
     for item in params["files"]:
         entry = wanted(item, directory=False)
         if item["copy_of"]:
-            refuse_foreign_ways(plain(item["copy_of"]))
+            refuse_foreign_ways(plain(item["copy_of"]), service_may_own_folder=False)
             try:
                 entry.content = Path(item["copy_of"]).read_bytes()
             except OSError as error:

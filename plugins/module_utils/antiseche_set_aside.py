@@ -51,6 +51,17 @@ def move(path: Path, label: str, folder: Path | None = None) -> Path:
     return target
 
 
+def read_plain(path: Path) -> bytes:
+    """Read a file that is a file: were it replaced by a link or a pipe after we looked, this neither follows nor waits.
+
+    Raises:
+        OSError: it cannot be read, or is a link.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
+
+
 def sync_folder(path: Path) -> None:
     """Put a folder's names on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -64,7 +75,7 @@ def _copy(path: Path, target: Path) -> None:
     if path.is_symlink():
         target.symlink_to(path.readlink())
         return
-    content, info = path.read_bytes(), path.stat()
+    content, info = read_plain(path), path.stat()
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -65,6 +65,29 @@ def test_a_folder_that_somebody_else_owns_is_refused(tmp_path: Path) -> None:
 
 
 @needs_root
+def test_the_last_folder_may_belong_to_a_service_but_none_before(tmp_path: Path) -> None:
+    """As polkitd's rules on Debian 12."""
+    rules = tmp_path / "rules.d"
+    (rules / "deeper").mkdir(parents=True)
+    (rules / "foreign").write_text("x")
+    os.chown(rules, 990, 0)
+    done = files(entry(rules / "x"), exclusive=[{"path": str(rules)}])
+    assert done["changes"] == [f"file {rules}/x", f"set aside {rules}/foreign"]
+    assert "belongs to another account" in files(entry(rules / "deeper/x"))["msg"]
+    (rules / "source").symlink_to("/etc/shadow")
+    asked = {"path": str(tmp_path / "copy"), "copy_of": str(rules / "source")}
+    assert "belongs to another account" in files(asked)["msg"]
+
+
+def test_what_turns_into_a_link_or_a_pipe_behind_our_back_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc/hostname")
+    with pytest.raises(OSError, match="symbolic links"):
+        set_aside.read_plain(tmp_path / "link")
+    os.mkfifo(tmp_path / "pipe")
+    assert set_aside.read_plain(tmp_path / "pipe") == b""
+
+
+@needs_root
 def test_a_link_of_root_into_somebody_s_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "home/x").mkdir(parents=True)
     os.chown(tmp_path / "home", SOMEBODY, SOMEBODY)
