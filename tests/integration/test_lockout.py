@@ -156,8 +156,8 @@ def test_a_run_that_dies_before_confirming_is_undone_too(lab: Lab) -> None:
     done = subprocess.run([*argv, script, system], capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     there = ["test", "-e", "/etc/antiseche-try"]
-    assert lab.exec(system, there).returncode == 0
-    assert eventually(lambda: lab.exec(system, there).returncode != 0, 30)
+    assert lab.exec(system, there).rc == 0
+    assert eventually(lambda: lab.exec(system, there).rc != 0, 30)
     trace = json.loads(lab.exec(system, ["cat", "/var/lib/antiseche/undone/essai.json"]).text())
     assert trace["why"] == "timer"
     lab.exec(system, ["rm", "/var/lib/antiseche/undone/essai.json"])
