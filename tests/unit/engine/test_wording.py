@@ -16,7 +16,7 @@ from antiseche.engine import wording
 ROOT = Path(__file__).parents[3]
 MODULES = [*ROOT.glob("plugins/modules/*.py"), *ROOT.glob("plugins/module_utils/*_plan.py")]
 # How changes begin that are plain texts; other texts in these files are errors and documentation.
-FIRST_WORDS = "file|absent|set aside|running state|guard|pam profile|hold|release|updates security"
+FIRST_WORDS = "file|absent|set aside|running state|guard|pam profile|hold|release|timezone|updates security"
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def announced() -> set[str]:
                 text = _sample(node)
                 if re.match(rf"({FIRST_WORDS})\b", text) and "  " not in text and len(text) < 90 and "failed" not in text:
                     found.add(text)
-    verbs = ("enable", "disable", "mask", "unmask", "start", "stop", "restart", "reload")
+    verbs = ("enable", "disable", "disable --runtime", "mask", "unmask", "unmask --runtime", "start", "stop", "restart", "reload")
     found |= {f"{verb} ssh.service" for verb in verbs} | {"daemon-reload", "pam common-auth", "pam state"}
     return {text for text in found if re.search(r"[: ]", text)}
 
@@ -68,6 +68,11 @@ def test_every_change_of_a_module_has_a_french_sentence(change: str) -> None:
     ("change", "french"),
     [
         ("account pancien: locked (left)", "compte pancien : verrouillage (personne partie)"),
+        ("file /etc/a: access list", "fichier /etc/a : suppression des accès particuliers"),
+        ("directory /etc/a: access list", "dossier /etc/a : suppression des accès particuliers"),
+        ("file /etc/a: hard link", "fichier /etc/a : remplacement d'un lien"),
+        ("disable --runtime a.timer", "service a.timer : désactivation au démarrage"),
+        ("timezone Etc/UTC to Europe/Paris", "fuseau horaire : Etc/UTC → Europe/Paris"),
         ("group sudo: -cexemple", "groupe sudo : retrait de cexemple"),
         ("group sudo: -cexemple (primary)", "groupe sudo : retrait de cexemple (groupe principal)"),
         ("file /etc/nftables.conf", "fichier /etc/nftables.conf : écriture"),
