@@ -435,6 +435,15 @@ def test_fix_deploys_nothing_for_what_only_hands_can_mend(stage: Stage) -> None:
     assert "Pour réparer" not in stage.out
 
 
+def test_fix_leaves_alone_a_host_whose_checks_did_not_answer(stage: Stage) -> None:
+    fixing(stage, before={"outcomes": FAIL, "gone": ("serveur",)}, after={"gone": ("serveur",)}, fix=DONE)
+    stage.predictions[0] = playbook([("accueil", "alpha"), ("serveur", "beta")])
+
+    stage.run("drift", "--fix", "--yes")
+
+    assert (stage.specs[1].limit, stage.specs[1].roles) == (("accueil",), ("alpha",))
+
+
 def test_fix_applies_only_the_roles_that_can_mend_something(stage: Stage) -> None:
     outcomes = {("serveur", "BET-01"): "fail", ("accueil", "ALP-02"): "error"}
     stage.checks = [{"outcomes": outcomes}, {"outcomes": {("serveur", "BET-01"): "fail"}}]
