@@ -56,6 +56,7 @@ class Site:
     """A rehearsed practice and the contractor's command line."""
 
     def __init__(self, root: Path) -> None:
+        self.more: dict[str, str] = {}
         self.temporary = root / "tmp"
         self.temporary.mkdir()
         source = PracticeFolder(root / "tilleuls")
@@ -66,7 +67,8 @@ class Site:
         self.lab = self.running.lab
 
     def start(self, verb: str, *options: str) -> subprocess.Popen[str]:
-        argv = [sys.executable, "-m", "antiseche", verb, str(self.folder.root), *options, *self.running.arguments()]
+        access = self.running.arguments() if "SSH_AUTH_SOCK" not in self.more else self.running.arguments()[2:]
+        argv = [sys.executable, "-m", "antiseche", verb, str(self.folder.root), *options, *access]
         return subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -74,7 +76,7 @@ class Site:
             stderr=subprocess.PIPE,
             text=True,
             # Inherited by all that it starts, on this machine: what is left of it can be found.
-            env={**os.environ, "TMPDIR": str(self.temporary), "ANTISECHE_LANG": "fr"},
+            env={**os.environ, "TMPDIR": str(self.temporary), "ANTISECHE_LANG": "fr", **self.more},
             start_new_session=True,
         )
 
@@ -175,6 +177,28 @@ def test_the_doctor_finds_healthy_machines_healthy(site: Site) -> None:
     assert {f["status"] for f in found if f["host"]} == {"ok"}
     assert {f["host"] for f in found} == {"", A, B}
     assert not [f for f in found if f["status"] in ("problem", "unreachable")]
+
+
+def test_an_agent_full_of_other_keys_still_finds_the_right_one(site: Site, tmp_path: Path) -> None:
+    """A host that allows few attempts would hang up before the right key came."""
+    socket = tmp_path / "agent"
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL)
+    site.more = {"SSH_AUTH_SOCK": str(socket)}
+    environment_ = {**os.environ, **site.more}
+    try:
+        wait_for(socket.exists)
+        for number in range(8):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / f"k{number}")], check=True)
+            subprocess.run(["ssh-add", "-q", str(tmp_path / f"k{number}")], check=True, env=environment_)
+        assert site.run("doctor")[0] == 1
+        subprocess.run(["ssh-add", "-q", str(site.lab.private_key)], check=True, env=environment_)
+        assert {f["status"] for f in site.document("doctor")["findings"] if f["host"]} == {"ok"}
+        assert set(statuses(site.document("plan", "--role", "accounts")).values()) == {"changed"}
+        assert site.document("verify", "--role", "accounts", code=3)["unreachable"] == {}
+    finally:
+        site.more = {}
+        agent.kill()
+        agent.wait()
 
 
 SICK = """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from antiseche.commands import progress, run_report
-from antiseche.engine import records, scope
+from antiseche.engine import identities, records, scope
 from antiseche.engine.locking import practice_lock
 from antiseche.engine.playbook import Stop
 from antiseche.engine.playbook_run import run_playbook
@@ -51,7 +51,7 @@ class Prepared:
     roles: tuple[str, ...]
     titles: dict[str, str]
     vault_password: bytes | None = field(repr=False)
-    private_key: Path | None
+    identities: tuple[str, ...]
     inventory_rebuilt: bool
 
     def spec(self, kind: str, **options: Any) -> RunSpec:
@@ -62,7 +62,7 @@ class Prepared:
             limit=self.limit,
             roles=self.roles,
             vault_password=self.vault_password,
-            private_key=self.private_key,
+            identities=self.identities,
             **options,
         )
 
@@ -97,7 +97,8 @@ def prepare(request: Request) -> Prepared:
             _("« {name} » n'a aucune machine : ajoutez-en avec « antiseche edit {name} ».").format(name=folder.name)
         )
     secret = password(False) if any(folder.inventory_dir.rglob("vault.yml")) else None
-    return Prepared(folder, hosts, limit, roles, scope.role_titles(), secret, request.private_key, rebuilt)
+    keys = identities.offered(folder.root, request.private_key, answers.maintenance.public_keys)
+    return Prepared(folder, hosts, limit, roles, scope.role_titles(), secret, tuple(keys), rebuilt)
 
 
 def run_shown(prepared: Prepared, spec: RunSpec, *, quiet: bool = False) -> tuple[Run, RunSummary]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from antiseche.engine import events
 from antiseche.engine.environment import SOCKETS, environment, sockets_directory
 from antiseche.engine.events import EVENTS_NAME, Event
+from antiseche.engine.identities import ssh_options
 from antiseche.engine.locking import PracticeLock
 from antiseche.engine.spec import Outcome, RunSpec
 from antiseche.kit import kit_dir
@@ -156,8 +158,8 @@ def command(spec: RunSpec, kit: Path) -> list[str]:
         line.append("--diff")
     if spec.vault_password is not None:
         line += ["--vault-password-file", "/dev/stdin"]
-    if spec.private_key is not None:
-        line += ["--private-key", str(spec.private_key.resolve())]
+    if spec.identities:
+        line.append(f"--ssh-extra-args={shlex.join(ssh_options(spec.identities))}")
     variables = dict(spec.extra_vars)
     if spec.roles:
         variables["antiseche_only_roles"] = list(spec.roles)

@@ -24,7 +24,7 @@ class RunSpec:
         check: predict instead of change.
         diff: keep redacted differences in ``diffs.jsonl``.
         vault_password: of the practice's vaults; kept in memory, handed over on standard input.
-        private_key: key of the maintenance account; None leaves it to the SSH agent.
+        identities: key files that ssh may offer, see `antiseche.engine.identities`; empty leaves it to ssh.
         extra_vars: further variables; never a secret (they are arguments of a process).
         parent: run that this one follows.
     """
@@ -37,7 +37,7 @@ class RunSpec:
     check: bool = False
     diff: bool = False
     vault_password: bytes | None = field(default=None, repr=False)
-    private_key: Path | None = None
+    identities: tuple[str, ...] = ()
     extra_vars: Mapping[str, Any] = field(default_factory=dict)
     parent: str | None = None
 

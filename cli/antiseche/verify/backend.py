@@ -20,6 +20,7 @@ from typing import Any
 from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host
 
+from antiseche.engine.identities import ssh_options
 from antiseche.engine.redact import plain
 from antiseche.errors import HostUnreachableError
 from antiseche.i18n import _
@@ -235,7 +236,7 @@ def ssh_command(target: Target) -> list[str]:
     command = ["ssh", "-F", "/dev/null", "-T", "-p", str(target.port)]
     for name, value in options.items():
         command += ["-o", f"{name}={value}"]
-    if target.private_key:
-        command += ["-o", "IdentitiesOnly=yes", "-i", target.private_key.replace("%", "%%")]
+    if target.identities:
+        command += ssh_options(target.identities)
     loop = f"sudo -n /usr/bin/python3 -uc {shlex.quote(_LOOP)}"
     return [*command, f"{target.user}@{target.address}", loop]

@@ -15,6 +15,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 from antiseche.engine import records
+from antiseche.engine.identities import offered
 from antiseche.engine.locking import practice_lock
 from antiseche.errors import AntisecheError
 from antiseche.i18n import N_, _
@@ -159,22 +160,28 @@ def _key(request: Request) -> Row:
     rc, said = _run(["ssh-add", "-L"], 10)
     agent = {" ".join(line.split()[:2]) for line in said.splitlines()} if rc == 0 else set()
     if request.private_key is None:
+        own = [path for path in offered(request.folder.root, None, declared) if not path.endswith(".pub")]
+        if own:
+            return _usable(Path(own[0]), declared, agent)
         if not agent:
             return PROBLEM, _("aucune clé : donnez --private-key FICHIER ou chargez-la dans l'agent SSH (ssh-add)")
         return (OK, _("agent SSH")) if agent & declared else (PROBLEM, _(_NOT_DECLARED))
-    if request.private_key.stat().st_mode & 0o077:
-        return PROBLEM, _("{path} est lisible par d'autres que vous : ssh la refusera (chmod 600)").format(
-            path=request.private_key
-        )
-    rc, said = _run(["ssh-keygen", "-y", "-P", "", "-f", str(request.private_key)], 10)
+    return _usable(request.private_key, declared, agent)
+
+
+def _usable(path: Path, declared: set[str], agent: set[str]) -> Row:
+    """Say whether ssh could use a private key without asking anybody."""
+    if path.stat().st_mode & 0o077:
+        return PROBLEM, _("{path} est lisible par d'autres que vous : ssh la refusera (chmod 600)").format(path=path)
+    rc, said = _run(["ssh-keygen", "-y", "-P", "", "-f", str(path)], 10)
     if rc == 0:
-        return (OK, str(request.private_key)) if {" ".join(said.split()[:2])} & declared else (PROBLEM, _(_NOT_DECLARED))
+        return (OK, str(path)) if {" ".join(said.split()[:2])} & declared else (PROBLEM, _(_NOT_DECLARED))
     if "passphrase" not in said:
         return PROBLEM, _("{path} n'est pas une clé privée lisible : {reason}").format(
-            path=request.private_key, reason=(said.splitlines() or ["?"])[-1]
+            path=path, reason=(said.splitlines() or ["?"])[-1]
         )
     if agent & declared:
-        return OK, _("{path}, ouverte par l'agent SSH").format(path=request.private_key)
+        return OK, _("{path}, ouverte par l'agent SSH").format(path=path)
     return PROBLEM, _("clé protégée par une phrase, que personne ne pourra taper : chargez-la dans l'agent SSH (ssh-add)")
 
 

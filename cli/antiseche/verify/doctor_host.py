@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
+from antiseche.engine.identities import offered
 from antiseche.engine.redact import plain
 from antiseche.errors import HostUnreachableError
 from antiseche.i18n import N_, _
@@ -116,7 +117,7 @@ def _probe(folder: PracticeFolder, practice: Practice, host: Host, private_key: 
         kind=host.kind.value,
         system=host.system.value,
         known_hosts=str(folder.known_hosts),
-        private_key=str(private_key.resolve()) if private_key else "",
+        identities=offered(folder.root, private_key, practice.maintenance.public_keys),
     )
     subject = _("connexion")
     before = time.time()

@@ -12,13 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from antiseche import kit
 from antiseche.catalogue import Catalogue, load_catalogue
 from antiseche.engine.environment import KEPT
+from antiseche.engine.identities import offered
 from antiseche.errors import AntisecheError
 from antiseche.i18n import _, language
 from antiseche.practice.folder import PracticeFolder
@@ -70,7 +71,11 @@ def run_checks(
     Raises:
         AntisecheError: the checking processes could not run at all.
     """
-    return check_targets(practice_targets(folder, hosts, private_key), roles, on_outcome)
+    targets = practice_targets(folder, hosts)
+    for number, target in enumerate(targets):
+        keys = offered(folder.root, private_key, target.expected.get("remote_access_public_keys") or [])
+        targets[number] = replace(target, identities=keys)
+    return check_targets(targets, roles, on_outcome)
 
 
 def check_targets(targets: list[Target], roles: tuple[str, ...] = (), on_outcome: OnOutcome | None = None) -> Verification:

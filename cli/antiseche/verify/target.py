@@ -29,7 +29,7 @@ class Target:
     kind: str
     system: str
     known_hosts: str
-    private_key: str = ""
+    identities: list[str] = field(default_factory=list)
     port: int = 22
     expected: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -38,7 +38,7 @@ class Target:
         return asdict(self)
 
 
-def practice_targets(folder: PracticeFolder, hosts: tuple[str, ...] = (), private_key: Path | None = None) -> list[Target]:
+def practice_targets(folder: PracticeFolder, hosts: tuple[str, ...] = ()) -> list[Target]:
     """Return the hosts of the inventory, or those asked for, in its order.
 
     Raises:
@@ -62,7 +62,6 @@ def practice_targets(folder: PracticeFolder, hosts: tuple[str, ...] = (), privat
                 kind=kind,
                 system=system,
                 known_hosts=str(folder.known_hosts),
-                private_key=str(private_key.resolve()) if private_key else "",
                 port=_port(expected.get("ansible_port", 22), name, folder),
                 expected={key: value for key, value in expected.items() if not key.startswith("ansible_")},
             )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from antiseche.engine.playbook import command
 from antiseche.engine.spec import RunSpec
 from antiseche.engine.summary import summarize
 from antiseche.errors import AnswersError, AntisecheError, ExitCode
+from antiseche.kit import kit_dir
 from antiseche.practice.folder import PracticeFolder
 
 
@@ -169,3 +172,14 @@ def test_a_run_without_a_playbook_is_not_closed_by_others(folder: PracticeFolder
     run = records.create_run(folder, "verify")
     assert records.close_unfinished(folder) == []
     assert not records.load_run(run.dir).finished  # type: ignore[union-attr]
+
+
+def test_only_pinned_keys_and_no_configuration_of_the_user_count() -> None:
+    """Playbooks and checks must trust the same hosts: a key in /etc/ssh/ssh_known_hosts is not a pinned one."""
+    settings = configparser.ConfigParser()
+    settings.read(kit_dir() / "ansible.cfg")
+    arguments = shlex.split(settings["ssh_connection"]["ssh_args"])
+    options = {arguments[i + 1] for i, word in enumerate(arguments) if word == "-o"}
+    assert arguments[arguments.index("-F") + 1] == "/dev/null"
+    assert "GlobalKnownHostsFile=/dev/null" in options
+    assert settings["defaults"].getboolean("host_key_checking")

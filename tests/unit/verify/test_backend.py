@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import fake_ssh
 import pytest
@@ -22,7 +23,7 @@ from antiseche.verify.target import Target
 HELLO = json.dumps({"antiseche": 1, "time": 1.5, "container": "none", "uid": 0})
 
 
-def target(address: str = "here", **more: str) -> Target:
+def target(address: str = "here", **more: Any) -> Target:
     return Target("poste", address, "antiseche", "workstation", "debian13", more.pop("known_hosts", "/dev/null"), **more)
 
 
@@ -218,7 +219,7 @@ def test_testinfra_sees_the_machine(here: Connection, tmp_path: Path) -> None:
 
 
 def test_ssh_is_asked_nothing_and_trusts_the_pinned_key_only() -> None:
-    command = ssh_command(target("192.0.2.7", known_hosts="/a b/100%/known_hosts", private_key="/k/50%"))
+    command = ssh_command(target("192.0.2.7", known_hosts="/a b/100%/known_hosts", identities=["/k/50%"]))
     options = {command[i + 1].partition("=")[0]: command[i + 1].partition("=")[2] for i, w in enumerate(command) if w == "-o"}
     assert options["BatchMode"] == "yes"
     assert options["StrictHostKeyChecking"] == "yes"
@@ -226,7 +227,7 @@ def test_ssh_is_asked_nothing_and_trusts_the_pinned_key_only() -> None:
     assert options["GlobalKnownHostsFile"] == "/dev/null"
     assert options["IdentitiesOnly"] == "yes"
     assert command[command.index("-F") + 1] == "/dev/null"
-    assert command[command.index("-i") + 1] == "/k/50%%"
+    assert options["IdentityFile"] == '"/k/50%%"'
     assert command[-2] == "antiseche@192.0.2.7"
     parsed = subprocess.run([command[0], "-G", *command[1:-1]], capture_output=True, text=True, check=True).stdout
     assert "userknownhostsfile /a b/100%/known_hosts" in parsed or "100%%" in parsed
