@@ -40,7 +40,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> running.Prepare
     folder = PracticeFolder(tmp_path / "tilleuls")
     folder.inventory_dir.mkdir(parents=True)
     folder.hosts_file.write_text("all: {children: {linux: {hosts: {accueil: , serveur: }}}}")
-    found = running.Prepared(folder, ["accueil", "serveur"], (), (), {"firewall": "Pare-feu"}, None, None, False)
+    found = running.Prepared(folder, ["accueil", "serveur"], (), (), {"firewall": "Pare-feu"}, None, (), False)
     monkeypatch.setattr(running, "prepare", lambda _request: found)
     return found
 

@@ -256,7 +256,7 @@ def test_an_interrupted_run_is_one_document(
     kit: FakeKit, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kit.hosts("h1")
-    prepared = running.Prepared(kit.folder, ["h1"], (), (), {}, None, None, False)
+    prepared = running.Prepared(kit.folder, ["h1"], (), (), {}, None, (), False)
     monkeypatch.setattr(running, "prepare", lambda _request: prepared)
     replayed = ReplayEngine([Event("task_start", host="h1", role="firewall", task="t")], rc=99, interrupted=True)
     monkeypatch.setattr(running, "run_playbook", partial(run_playbook, engine=replayed))

