@@ -69,8 +69,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.antiseche_accounts_plan import Account, Change, plan
-from ansible.module_utils.antiseche_accounts_read import FIRST_PASSWORDS, PASSWORD_FILES, read_state
+from ansible.module_utils.antiseche_accounts_read import FIRST_PASSWORDS, PASSWORD_FILES, SHAPES, read_state
 from ansible.module_utils.antiseche_files_land import drop_access_lists
+from ansible.module_utils.antiseche_files_plan import refuse_frozen
 from ansible.module_utils.antiseche_set_aside import move, sync_folder
 from ansible.module_utils.basic import AnsibleModule
 
@@ -220,7 +221,10 @@ def main() -> None:
     wanted = {**module.params, "predict_missing": module.check_mode or module.params["people"] is not None}
     made: list[str] = []
     try:
-        for change in plan(read_state(ROOT, wanted), wanted):
+        changes = plan(read_state(ROOT, wanted), wanted)
+        for name in SHAPES if changes else ():
+            refuse_frozen(ROOT / "etc" / name)
+        for change in changes:
             if not module.check_mode:
                 Applier(wanted).apply(change)
             made.append(change.text)

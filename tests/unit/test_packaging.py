@@ -108,6 +108,12 @@ def test_packaged_example_is_valid(installed: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_schema_for_editors_comes_with_the_wheel(installed: Path) -> None:
+    done = call(installed, "check-answers", "--schema")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (ROOT / "docs" / "schema" / "practice.schema.json").read_text(encoding="utf-8")
+
+
 def test_every_command_s_help_works_outside_the_checkout(installed: Path) -> None:
     listed = re.findall(r"^  ([a-z-]+)  ", call(installed, "--help").stdout.partition("Commandes")[2], flags=re.MULTILINE)
     assert "demo" in listed

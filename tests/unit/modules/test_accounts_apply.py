@@ -169,6 +169,22 @@ def test_a_malformed_file_fails_alike_in_both_modes(module: Any, tmp_path: Path,
     assert done["changes"] == []
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_an_account_file_that_nobody_can_replace_is_told_alike_in_both_modes(
+    module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: bool
+) -> None:
+    machine(tmp_path, ROOT_LINE, shadow="root:*:1:0:99999:7:::\n")
+
+    def frozen(path: Path) -> None:
+        if path.name == "group":
+            raise RuntimeError(f"{path} was made immutable by hand")
+
+    monkeypatch.setattr(module, "refuse_frozen", frozen)
+    done = answer_of(module, ASKED, check=check)
+    assert done["msg"] == f"{tmp_path}/etc/group was made immutable by hand"
+    assert done["changes"] == []
+
+
 def test_every_option_says_whether_it_is_a_secret(module: Any) -> None:
     """Ansible warns about names that sound like secrets unless they say that they are none."""
     assert module.SPEC["initial_passwords"]["no_log"] is True

@@ -81,7 +81,7 @@ def test_the_last_folder_may_belong_to_a_service_but_none_before(tmp_path: Path)
 
 def test_what_turns_into_a_link_or_a_pipe_behind_our_back_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/hostname")
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(OSError, match=rf"Errno {errno.ELOOP}\b"):
         set_aside.read_plain(tmp_path / "link")
     os.mkfifo(tmp_path / "pipe")
     assert set_aside.read_plain(tmp_path / "pipe") == b""
