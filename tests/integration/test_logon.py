@@ -200,11 +200,11 @@ def test_failures_lock_a_person_but_never_maintenance(lab: labs.Lab, system: str
         # As a member of the administrators' group, or su would refuse before it asks.
         guess = f"(sleep 0.3; echo wrong) | setpriv --reuid=adm-anne --regid=adm-anne --init-groups {attempt.format(login=login)}"
         sh(lab, system, "\n".join(f"{guess} >/dev/null 2>&1 &" for _ in range(count)) + "\nwait")
-    assert sh(lab, system, "faillock --user anne").count(" V") >= 10
+    assert sh(lab, system, "faillock --user anne").count(" V\n") >= 10
     refused = console(lab, system, "anne")
     refused.expect("locked due to [0-9]+ failed logins")
     refused.close(force=True)
-    assert sh(lab, system, "faillock --user antiseche").count(" V") >= 10
+    assert sh(lab, system, "faillock --user antiseche").count(" V\n") >= 10
     address = lab.machine(system).address
     done = subprocess.run(
         ["ssh", *ssh(lab, f"antiseche@{address}"), "sudo -n id -u"], capture_output=True, text=True, check=False, timeout=30
@@ -212,7 +212,7 @@ def test_failures_lock_a_person_but_never_maintenance(lab: labs.Lab, system: str
     assert done.stdout.strip() == "0", done.stderr
     sh(lab, system, "faillock --user anne --reset")
     time.sleep(0.1)
-    assert sh(lab, system, "faillock --user anne").count(" V") == 0
+    assert sh(lab, system, "faillock --user anne").count(" V\n") == 0
 
 
 def test_no_first_password_in_any_output(lab: labs.Lab) -> None:
