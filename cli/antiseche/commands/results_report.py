@@ -38,7 +38,8 @@ def table(pass_: Pass) -> str:
     for host in dict.fromkeys(result.host for result in pass_.results):
         counts = count(result for result in pass_.results if result.host == host)
         left = [counts["fail"], counts["waived"], counts["error"] + counts["unknown"]]
-        name = f"{host} ({_('injoignable')})" if host in pass_.verification.unreachable else host
+        unreachable = _("injoignable")  # by itself: extraction looks into f-strings on some versions of Python only
+        name = f"{host} ({unreachable})" if host in pass_.verification.unreachable else host
         rows.append([name, f"{counts['pass']}/{counts['verifiable']}", *(str(n) if n else "–" for n in left)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     widths[0] = min(widths[0], width() - sum(widths[1:]) - 2 * len(widths[1:]))

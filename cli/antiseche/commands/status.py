@@ -38,7 +38,9 @@ def command(practices: tuple[str, ...], as_json: bool) -> int:
 
 
 def _show(entry: dict[str, Any]) -> None:
-    name = f"{entry['name']} – {_('répétition sur des machines d’essai')}" if entry["rehearsal"] else entry["name"]
+    name = str(entry["name"])
+    if entry["rehearsal"]:
+        name += " – " + _("répétition sur des machines d'essai")
     click.secho(name, bold=True)
     for line in _lines(entry):
         click.echo("  " + line)
