@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,20 @@ def test_extraction_finds_the_sources() -> None:
     assert "Ce qui ne va pas, et que faire" in OURS, "templates are extracted too"
     assert any("coupait l'accès de maintenance" in str(message) for message in OURS), "what our plugins say, too"
     assert "No such command {name!r}." in CLICKS
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_string_to_translate_stands_in_an_f_string(path: Path) -> None:
+    """Extraction sees it there on Python 3.12 and later only: the catalogues would depend on who made them."""
+    inside = [
+        call.lineno
+        for text in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(text, ast.JoinedStr)
+        for call in ast.walk(text)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in KEYWORDS
+        if any(isinstance(argument, ast.Constant) and isinstance(argument.value, str) for argument in call.args)
+    ]
+    assert inside == []
 
 
 @pytest.mark.parametrize(("language", "domain", "source"), CASES)

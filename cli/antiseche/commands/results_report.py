@@ -35,10 +35,10 @@ def table(pass_: Pass) -> str:
     """Return one line per host: conforming out of verifiable, and what is left."""
     header = [_("machine"), _("conformes"), _("écarts"), _("dérogations"), _("non vérifiés")]
     rows = [header]
+    unreachable = _("injoignable")
     for host in dict.fromkeys(result.host for result in pass_.results):
         counts = count(result for result in pass_.results if result.host == host)
         left = [counts["fail"], counts["waived"], counts["error"] + counts["unknown"]]
-        unreachable = _("injoignable")  # by itself: extraction looks into f-strings on some versions of Python only
         name = f"{host} ({unreachable})" if host in pass_.verification.unreachable else host
         rows.append([name, f"{counts['pass']}/{counts['verifiable']}", *(str(n) if n else "–" for n in left)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]

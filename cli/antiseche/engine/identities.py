@@ -20,7 +20,7 @@ def offered(practice: Path, private_key: Path | None, public_keys: Iterable[str]
     """
     if private_key is not None:
         return [str(private_key.resolve())]
-    usual = {_key(path.read_text(errors="replace")): path.with_suffix("") for path in sorted((_home() / ".ssh").glob("id_*.pub"))}
+    usual = {_content(path): path.with_suffix("") for path in sorted((_home() / ".ssh").glob("id_*.pub"))}
     found = []
     for key in public_keys:
         own = usual.get(_key(key))
@@ -36,9 +36,17 @@ def ssh_options(identities: Iterable[str]) -> list[str]:
 
 def _public_file(practice: Path, key: str) -> Path:
     path = private_directory(practice) / f"{hashlib.sha256(_key(key).encode()).hexdigest()[:16]}.pub"
-    if not path.is_file() or _key(path.read_text(errors="replace")) != _key(key):
+    if _content(path) != _key(key):
         path.write_text(_key(key) + "\n", encoding="ascii", errors="replace")
     return path
+
+
+def _content(path: Path) -> str:
+    """Return the public key in a file, empty for what cannot be read: it is then nobody's key."""
+    try:
+        return _key(path.read_text(errors="replace"))
+    except OSError:
+        return ""
 
 
 def _key(line: str) -> str:

@@ -49,6 +49,16 @@ def test_a_usual_key_of_the_user_is_used_when_it_is_the_contractor_s(home: Path,
     assert found[1] == str(home / ".ssh/id_ed25519")
 
 
+def test_what_cannot_be_read_among_the_usual_keys_is_passed_over(home: Path, tmp_path: Path) -> None:
+    (home / ".ssh/id_folder.pub").mkdir()
+    (home / ".ssh/id_gone.pub").symlink_to("nowhere")
+    (home / ".ssh/id_bytes.pub").write_bytes(b"\xff\x00 \xfe")
+    (home / ".ssh/id_empty.pub").write_text("")
+    (home / ".ssh/id_rsa").write_text("private")
+    (home / ".ssh/id_rsa.pub").write_text("ssh-ed25519 AAAAb me@laptop\n")
+    assert offered(tmp_path, None, KEYS[1:]) == [str(home / ".ssh/id_rsa")]
+
+
 @pytest.mark.parametrize("path", ["/k/plain", "/k/with space", "/k/100%h", "/k/l'ete"])
 def test_ssh_and_ansible_read_the_path_that_was_meant(path: str, tmp_path: Path) -> None:
     direct = subprocess.run(
