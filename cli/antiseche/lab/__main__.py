@@ -13,7 +13,7 @@ from antiseche import i18n
 from antiseche.errors import AntisecheError, ExitCode
 from antiseche.lab import labs
 from antiseche.lab.maintenance import bootstrap
-from antiseche.lab.model import parse_machine
+from antiseche.lab.model import check_lab_name, parse_machine
 from antiseche.lab.requirements import require
 
 
@@ -24,13 +24,17 @@ def main() -> None:
 
 @main.command()
 @click.argument("name")
-@click.option("--machine", "machines", multiple=True, required=True, metavar="NAME:SYSTEM[:ADDRESS]")
+@click.option("--machine", "machines", multiple=True, required=True, metavar="NAME:SYSTEM[:ADDRESS][:disk=SIZE][:reader]")
 @click.option("--subnet", help="Private IPv4 network of the lab; chosen when not given.")
+@click.option(
+    "--driver", type=click.Choice(sorted(labs.DRIVERS)), help="Containers (nspawn, the default) or full machines (qemu)."
+)
 @click.option("--maintenance", is_flag=True, help="Run the bootstrap script for account 'antiseche' with the lab's key.")
 @click.option("--json", "as_json", is_flag=True)
-def up(name: str, machines: tuple[str, ...], subnet: str | None, maintenance: bool, as_json: bool) -> None:
+def up(name: str, machines: tuple[str, ...], subnet: str | None, driver: str | None, maintenance: bool, as_json: bool) -> None:
     """Start a lab, or what is missing of it."""
-    lab = labs.up(name, [parse_machine(text) for text in machines], subnet=subnet, notify=lambda text: click.echo(text, err=True))
+    wanted = [parse_machine(text) for text in machines]
+    lab = labs.up(name, wanted, subnet=subnet, driver=driver, notify=lambda text: click.echo(text, err=True))
     if maintenance:
         bootstrap(lab)
     _show(lab, as_json=as_json)
@@ -62,6 +66,34 @@ _verb("power-cut", "power_cut", "Stop a machine as a power failure does.")
 _verb("power-on", "power_on", "Start a machine again from its disk.")
 _verb("net-cut", "network_cut", "Pull a machine's network cable.")
 _verb("net-restore", "network_restore", "Plug it again.")
+
+
+def _full_verb(name: str, method: str, help_text: str) -> None:
+    @main.command(name, help=help_text)
+    @click.argument("name")
+    @click.argument("machine")
+    def command(name: str, machine: str) -> None:
+        lab = labs.find(name)
+        getattr(lab.full(), method)(lab.machine(machine))
+
+
+_full_verb("card-pull", "pull_card", "Take a full machine's card out of its reader.")
+_full_verb("card-insert", "insert_card", "Put it back.")
+_full_verb("tpm-forget", "forget_tpm", "Lose what the TPM of a machine that is off holds.")
+
+
+def _copy_verb(name: str, help_text: str) -> None:
+    @main.command(name, help=help_text)
+    @click.argument("name")
+    @click.argument("machine")
+    @click.argument("copy")
+    def command(name: str, machine: str, copy: str) -> None:
+        lab = labs.find(name)
+        getattr(lab.full(), command.name or "")(lab.machine(machine), check_lab_name(copy))
+
+
+_copy_verb("snapshot", "Keep a copy of the disks and TPM of a full machine that is off.")
+_copy_verb("restore", "Go back to such a copy.")
 
 
 @main.command()

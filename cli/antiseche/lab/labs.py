@@ -18,10 +18,24 @@ from typing import Any
 
 from antiseche.errors import AnswersError
 from antiseche.i18n import _
-from antiseche.lab import network, rootfs
-from antiseche.lab.model import RELEASES, Driver, ExecResult, LabError, LabState, Machine, MachineSpec, check_lab_name, state_root
+from antiseche.lab import network
+from antiseche.lab.model import (
+    Driver,
+    Equipment,
+    ExecResult,
+    LabError,
+    LabState,
+    Machine,
+    MachineSpec,
+    check_lab_name,
+    state_root,
+)
 from antiseche.lab.nspawn import NspawnDriver
+from antiseche.lab.qemu import QemuDriver
 from antiseche.lab.requirements import require
+
+DRIVERS: dict[str, type[NspawnDriver] | type[QemuDriver]] = {"nspawn": NspawnDriver, "qemu": QemuDriver}
+"""Fast machines, and full ones."""
 
 _FIRST_HOST = 10
 _MAX_LABS = 200
@@ -33,7 +47,7 @@ class Lab:
     def __init__(self, state: LabState, folder: Path) -> None:
         self.state = state
         self.folder = folder
-        self.driver: Driver = NspawnDriver(state, folder)
+        self.driver: Driver = DRIVERS[state.driver](state, folder)
 
     @property
     def name(self) -> str:
@@ -74,6 +88,20 @@ class Lab:
     def exec(self, name: str, argv: Sequence[str], stdin: bytes = b"", timeout: float | None = None) -> ExecResult:
         """Run a command on a machine's console."""
         return self.driver.exec(self.machine(name), argv, stdin, timeout)
+
+    def full(self) -> QemuDriver:
+        """Return the driver of full machines, for what only they have.
+
+        Raises:
+            AnswersError: the lab's machines are containers.
+        """
+        if not isinstance(self.driver, QemuDriver):
+            raise AnswersError(
+                _("Les machines du banc d'essai « {name} » sont des conteneurs : démarrez-le avec « --driver qemu ».").format(
+                    name=self.name
+                )
+            )
+        return self.driver
 
     def start(self) -> None:
         """Start all machines at once; those that run are left alone."""
@@ -117,7 +145,12 @@ class Lab:
 
 
 def up(
-    name: str, specs: Sequence[MachineSpec], *, subnet: str | None = None, notify: Callable[[str], None] = lambda _text: None
+    name: str,
+    specs: Sequence[MachineSpec],
+    *,
+    subnet: str | None = None,
+    driver: str | None = None,
+    notify: Callable[[str], None] = lambda _text: None,
 ) -> Lab:
     """Start a lab; when it exists already, its missing or stopped machines are started.
 
@@ -126,13 +159,14 @@ def up(
         LabError: a machine did not start; a lab that this call created is taken down again.
     """
     check_lab_name(name)
-    require()
-    for suite in sorted({RELEASES[spec.system] for spec in specs}):
-        rootfs.ensure_tree(suite, notify)
+    known = _load(_folder(name))
+    chosen = driver or (known.driver if known else "nspawn")
+    require(full=chosen == "qemu")
+    DRIVERS[chosen].prepare([spec.system for spec in specs], notify)
     existed = _folder(name).is_dir()
     try:
         with _locked():
-            state = _planned(name, specs, subnet)
+            state = _planned(name, specs, subnet, chosen)
             _save(state)
             network.raise_network(state, state_root())
         lab = Lab(state, _folder(name))
@@ -245,17 +279,25 @@ def _save(state: LabState) -> None:
     authorise(Lab(state, folder))
 
 
-def _planned(name: str, specs: Sequence[MachineSpec], subnet: str | None) -> LabState:
+def _planned(name: str, specs: Sequence[MachineSpec], subnet: str | None, driver: str = "nspawn") -> LabState:
     """Return the lab's state with the asked machines in it; keys are made here, once."""
     folder = _folder(name)
     state = _load(folder)
     if state is None:
-        state = _new_state(name, subnet)
+        state = replace(_new_state(name, subnet), driver=driver)
         folder.mkdir(mode=0o711, exist_ok=True)
+    if state.driver != driver:
+        raise AnswersError(_("Le banc d'essai « {name} » existe déjà, avec des machines d'un autre genre.").format(name=name))
     if not (folder / "id_ed25519").is_file():
         make_key(folder / "id_ed25519", f"antiseche-lab-{name}")
     machines = dict(state.machines)
     for spec in specs:
+        if spec.equipment != Equipment() and driver != "qemu":
+            raise AnswersError(
+                _("La machine « {name} » a des disques ou un lecteur : démarrez-la avec « --driver qemu ».").format(
+                    name=spec.name
+                )
+            )
         known = machines.get(spec.name)
         if known is not None and known.system != spec.system:
             raise AnswersError(
@@ -304,7 +346,7 @@ def _keyed(machines: dict[str, Machine], spec: MachineSpec, address: str, folder
     make_key(home / "host_key", spec.name)
     public = " ".join((home / "host_key.pub").read_text(encoding="utf-8").split()[:2])
     number = max((machine.number for machine in machines.values()), default=0) + 1
-    return Machine(spec.name, spec.system, address, public, number)
+    return Machine(spec.name, spec.system, address, public, number, spec.equipment)
 
 
 def make_key(path: Path, comment: str) -> None:

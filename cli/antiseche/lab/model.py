@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,11 +16,23 @@ RELEASES = {"debian12": "bookworm", "debian13": "trixie"}
 """System names of the answers, and the Debian suite of each."""
 
 _LAB_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}\Z")
+_DISK = re.compile(r"disk=([1-9][0-9]{0,3})([MG])\Z")
+_UNITS = {"M": 1, "G": 1024}
 _MACHINE_NAME = re.compile(r"[a-z][a-z0-9-]{0,13}[a-z0-9]\Z")
 
 
 class LabError(AntisecheError):
     """A lab or one of its machines could not do what was asked."""
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What a full machine has besides its processor, system disk, TPM and network link."""
+
+    disks: tuple[int, ...] = ()
+    """Blank data disks, in MiB; the machine sees them as ``/dev/vdb`` and on."""
+    card_reader: bool = False
+    """A USB reader with a card in it."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,7 @@ class MachineSpec:
     system: str
     address: str = ""
     """Address inside the lab; empty: the next free one."""
+    equipment: Equipment = Equipment()
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,7 @@ class Machine:
     """Public ed25519 host key, ``ssh-ed25519 AAAA...``."""
     number: int
     """Distinguishes the machine's links and processes from those of its lab's other machines."""
+    equipment: Equipment = Equipment()
 
     @property
     def suite(self) -> str:
@@ -60,6 +74,7 @@ class LabState:
     """Number of the lab on this machine; its bridge, links and default subnet follow from it."""
     subnet: str
     machines: dict[str, Machine] = field(default_factory=dict)
+    driver: str = "nspawn"
 
     @property
     def bridge(self) -> str:
@@ -82,19 +97,40 @@ class LabState:
     def as_json(self) -> dict[str, Any]:
         """Return what is written to ``lab.json``."""
         machines = {
-            m.name: {"system": m.system, "address": m.address, "host_key": m.host_key, "number": m.number}
+            m.name: {
+                "system": m.system,
+                "address": m.address,
+                "host_key": m.host_key,
+                "number": m.number,
+                "disks": list(m.equipment.disks),
+                "card_reader": m.equipment.card_reader,
+            }
             for m in self.machines.values()
         }
-        return {"version": 1, "name": self.name, "index": self.index, "subnet": self.subnet, "machines": machines}
+        return {
+            "version": 1,
+            "name": self.name,
+            "index": self.index,
+            "subnet": self.subnet,
+            "driver": self.driver,
+            "machines": machines,
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> LabState:
         """Read what `as_json` wrote."""
         machines = {
-            name: Machine(name, str(m["system"]), str(m["address"]), str(m["host_key"]), int(m["number"]))
+            name: Machine(
+                name,
+                str(m["system"]),
+                str(m["address"]),
+                str(m["host_key"]),
+                int(m["number"]),
+                Equipment(tuple(map(int, m.get("disks", ()))), bool(m.get("card_reader"))),
+            )
             for name, m in data["machines"].items()
         }
-        return cls(str(data["name"]), int(data["index"]), str(data["subnet"]), machines)
+        return cls(str(data["name"]), int(data["index"]), str(data["subnet"]), machines, str(data.get("driver", "nspawn")))
 
 
 @dataclass(frozen=True)
@@ -112,6 +148,10 @@ class ExecResult:
 
 class Driver(Protocol):
     """How machines are made. One object per lab; each method is about one machine."""
+
+    @staticmethod
+    def prepare(systems: Sequence[str], notify: Callable[[str], None]) -> None:
+        """Build what machines of these systems stand on, once."""
 
     def create(self, machine: Machine) -> None:
         """Prepare the machine's disk; it stays off."""
@@ -154,20 +194,23 @@ def check_lab_name(name: str) -> str:
 
 
 def parse_machine(text: str) -> MachineSpec:
-    """Read ``name:system`` or ``name:system:address``.
+    """Read ``name:system``, followed by any of ``:address``, ``:disk=SIZE`` (``M`` or ``G``) and ``:reader``.
 
     Raises:
         AnswersError: the text names no machine that a lab can start.
     """
-    name, _colon, rest = text.partition(":")
-    system, _colon, address = rest.partition(":")
-    if not _MACHINE_NAME.match(name) or system not in RELEASES:
+    name, _colon, described = text.partition(":")
+    system, *rest = described.split(":")
+    disks = [_DISK.match(word) for word in rest if word.startswith("disk=")]
+    others = [word for word in rest if not word.startswith("disk=") and word != "reader"]
+    if not _MACHINE_NAME.match(name) or system not in RELEASES or not all(disks) or len(others) > 1:
         raise AnswersError(
             _("« {text} » ne décrit pas une machine : écrivez NOM:SYSTÈME, avec un système parmi {systems}.").format(
                 text=text, systems=", ".join(RELEASES)
             )
         )
-    return MachineSpec(name, system, address)
+    sizes = tuple(int(disk[1]) * _UNITS[disk[2]] for disk in disks if disk)
+    return MachineSpec(name, system, others[0] if others else "", Equipment(sizes, "reader" in rest))
 
 
 def state_root() -> Path:

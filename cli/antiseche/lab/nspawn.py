@@ -6,7 +6,6 @@ What a container cannot show (kernel settings, LUKS, TPM, boot loader) needs a f
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -14,14 +13,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from antiseche.i18n import _
-from antiseche.lab import network, rootfs
-from antiseche.lab.model import ExecResult, LabError, LabState, Machine
+from antiseche.lab import network, process, rootfs
+from antiseche.lab.machine_files import machine_files, machine_id
+from antiseche.lab.model import RELEASES, ExecResult, LabError, LabState, Machine
 
 _INNER = Path(__file__).with_name("inner.py")
+_LINK = "host0"
 _READY = ("running", "degraded")
 _ARCHIVES = Path("var/cache/apt/archives")
 _ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/root", "TERM=dumb")
@@ -34,33 +35,24 @@ class NspawnDriver:
         self.lab = lab
         self.folder = folder
 
+    @staticmethod
+    def prepare(systems: Sequence[str], notify: Callable[[str], None]) -> None:
+        """Build what machines of these systems stand on."""
+        for system in sorted(set(systems)):
+            rootfs.ensure_tree(RELEASES[system], notify)
+
     def create(self, machine: Machine) -> None:
         """Prepare the machine's disk: a layer of its own over the shared tree, which is never written."""
         home = self._home(machine)
         for name in ("upper", "work", "root"):
             (home / name).mkdir(parents=True, exist_ok=True)
         (home / "tree").write_text(str(rootfs.ensure_tree(machine.suite)), encoding="utf-8")
-        for name, text in self._files(machine).items():
+        for name, text in machine_files(self.lab, machine, _LINK).items():
             _write(home / "upper", name, text)
         secret = (home / "host_key").read_text(encoding="ascii")
         _write(home / "upper", "etc/ssh/ssh_host_ed25519_key", secret, mode=0o600)
         _write(home / "upper", "etc/ssh/ssh_host_ed25519_key.pub", f"{machine.host_key} root@{machine.name}\n")
         self._lend_packages(machine)
-
-    def _files(self, machine: Machine) -> dict[str, str]:
-        lab = self.lab
-        prefix = lab.subnet.partition("/")[2]
-        others = "".join(f"{m.address}\t{m.name}\n" for m in lab.machines.values() if m.name != machine.name)
-        return {
-            "etc/hostname": f"{machine.name}\n",
-            "etc/hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{machine.name}\n::1\tlocalhost ip6-localhost ip6-loopback\n{others}",
-            "etc/machine-id": f"{machine_id(lab, machine)}\n",
-            "etc/resolv.conf": "".join(f"nameserver {address}\n" for address in network.resolvers()),
-            "etc/systemd/network/10-lab.network": (
-                f"[Match]\nName=host0\n\n[Network]\nAddress={machine.address}/{prefix}\nGateway={network.gateway(lab.subnet)}\n"
-                "LLMNR=no\nMulticastDNS=no\nConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes\n"
-            ),
-        }
 
     def power_on(self, machine: Machine, timeout: float = 60) -> None:
         """Start the machine; it is up when its systemd says so."""
@@ -93,8 +85,8 @@ class NspawnDriver:
         }
         argv = ["unshare", "--mount", "--propagation", "private", sys.executable, "-I", str(_INNER), "boot", json.dumps(spec)]
         with (home / "console.log").open("ab") as log:
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
-        (home / "pid").write_text(f"{process.pid} {_start_time(process.pid)}", encoding="ascii")
+            started = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
+        process.remember(home / "pid", started.pid)
 
     def power_cut(self, machine: Machine) -> None:
         """Kill everything at once; the disk layer stays."""
@@ -183,23 +175,13 @@ class NspawnDriver:
             time.sleep(0.02)
 
     def _supervisor(self, machine: Machine) -> int | None:
-        """Return the supervisor's process; a number that another process got since does not count."""
-        try:
-            pid, started = (self._home(machine) / "pid").read_text(encoding="ascii").split()
-        except (OSError, ValueError):
-            return None
-        return int(pid) if _start_time(int(pid)) == started else None
+        return process.recorded(self._home(machine) / "pid")
 
     def _home(self, machine: Machine) -> Path:
         return self.folder / "machines" / machine.name
 
     def _cgroup(self, machine: Machine) -> str:
         return f"antiseche-{self.lab.label(machine)}"
-
-
-def machine_id(lab: LabState, machine: Machine) -> str:
-    """Return an identity that depends on the machine's host key, hence is new at each creation."""
-    return hashlib.sha256(f"{lab.name}/{machine.name}/{machine.host_key}".encode()).hexdigest()[:32]
 
 
 def _write(root: Path, name: str, text: str, mode: int = 0o644) -> None:
@@ -224,15 +206,6 @@ def _link_or_copy(source: Path, target: Path) -> None:
             unfinished = target.with_name(f".{target.name}.{os.getpid()}")
             shutil.copyfile(source, unfinished)
             unfinished.rename(target)
-
-
-def _start_time(pid: int) -> str:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    fields = stat.rpartition(")")[2].split()
-    return "" if fields[0] in ("Z", "X") else fields[19]
 
 
 def _children() -> dict[int, list[int]]:

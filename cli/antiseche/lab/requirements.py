@@ -28,6 +28,13 @@ _TOOLS = {
     "mount": "mount",
     "apt-get": "apt",
 }
+_FULL_TOOLS = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "swtpm": "swtpm",
+    "certutil": "libnss3-tools",
+    "mkfs.ext4": "e2fsprogs",
+}
 # What a machine needs from the kernel, tried for real in a namespace that vanishes.
 _TRIAL = """
 umount -R /sys/fs/cgroup 2>/dev/null
@@ -53,14 +60,15 @@ class Surroundings:
     resolvers: Callable[[], list[str]] = network.resolvers
 
 
-def requirements(around: Surroundings | None = None) -> list[str]:
-    """Return what is missing, one sentence each with what to do; empty when a lab can run."""
+def requirements(around: Surroundings | None = None, *, full: bool = False) -> list[str]:
+    """Return what is missing, one sentence each with what to do; empty when a lab (of full machines) can run."""
     around = around or Surroundings()
     if not _is_debian(around.os_release):
         return [_("Les machines d'essai demandent un poste Debian 12 ou 13 : lancez cette commande sur un tel poste.")]
     if around.uid() != 0:
         return [_("Les machines d'essai demandent les droits de root : relancez avec « sudo ».")]
-    missing = sorted({package for tool, package in _TOOLS.items() if around.which(tool) is None})
+    tools = _TOOLS | _FULL_TOOLS if full else _TOOLS
+    missing = sorted({package for tool, package in tools.items() if around.which(tool) is None})
     if missing:
         return [
             _("Il manque des outils pour les machines d'essai : lancez « apt-get install {packages} ».").format(
@@ -79,13 +87,13 @@ def requirements(around: Surroundings | None = None) -> list[str]:
     return problems
 
 
-def require(around: Surroundings | None = None) -> None:
+def require(around: Surroundings | None = None, *, full: bool = False) -> None:
     """Refuse to go on where a lab cannot run.
 
     Raises:
         MissingRequirementError: with the first thing to do.
     """
-    problems = requirements(around)
+    problems = requirements(around, full=full)
     if problems:
         raise MissingRequirementError(" ".join(problems))
 

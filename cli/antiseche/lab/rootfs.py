@@ -11,8 +11,9 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from antiseche.i18n import _
 from antiseche.lab.apt import AptSettings, settings
@@ -29,26 +30,41 @@ _NETWORK_SERVICE = "systemd-networkd.service"
 
 
 @dataclass(frozen=True)
+class Extra:
+    """What a full machine has more than a container: packages, and units that are enabled."""
+
+    packages: tuple[str, ...] = ()
+    units: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything a root file system depends on."""
 
     suite: str
     apt: AptSettings
+    extra: Extra = field(default_factory=Extra)
 
     @property
     def digest(self) -> str:
         """Short digest: same recipe, same tree."""
-        content = [_RECIPE_VERSION, self.suite, _PACKAGES, self.apt.sources_text(self.suite), self.apt.options]
+        content: list[Any] = [_RECIPE_VERSION, self.suite, self.packages, self.apt.sources_text(self.suite), self.apt.options]
+        content += [unit.read_text(encoding="utf-8") for unit in self.extra.units]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:16]
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages besides those of a plain Debian."""
+        return _PACKAGES + self.extra.packages
 
-def ensure_tree(suite: str, notify: Callable[[str], None] = lambda _text: None) -> Path:
+
+def ensure_tree(suite: str, notify: Callable[[str], None] = lambda _text: None, extra: Extra | None = None) -> Path:
     """Return the tree of a suite, building it first where it is missing.
 
     Raises:
         LabError: the build failed; nothing of it is left.
     """
-    recipe = Recipe(suite, settings())
+    recipe = Recipe(suite, settings(), extra or Extra())
     folder = cache_root() / "rootfs"
     tree = folder / f"{suite}-{recipe.digest}"
     if tree.is_dir():
@@ -112,9 +128,11 @@ def _command(recipe: Recipe, stage: Path, sources: Path, options: Path) -> list[
         # Waiting for a cable that a test has pulled would keep the machine from ever being up.
         'chroot "$1" systemctl --quiet mask systemd-networkd-wait-online.service',
         'chroot "$1" passwd --lock root >/dev/null',
+        *(f"copy-in {unit} /etc/systemd/system" for unit in recipe.extra.units),
+        *(f'chroot "$1" systemctl --quiet enable {unit.name}' for unit in recipe.extra.units),
     ]
     return [
-        *("mmdebstrap", "--mode=root", "--format=directory", "--variant=important", f"--include={','.join(_PACKAGES)}"),
+        *("mmdebstrap", "--mode=root", "--format=directory", "--variant=important", f"--include={','.join(recipe.packages)}"),
         "--skip=cleanup/apt/lists",  # deploy must find packages at once, as on a machine that is in use
         *(f"--aptopt={line}" for line in (*_OPTIONS, *recipe.apt.options)),
         *(f"--customize-hook={hook}" for hook in hooks),
