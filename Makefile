@@ -31,12 +31,12 @@ unit: $(READY)
 
 ## make integration  tests on real lab machines: root
 integration: $(READY)
-	@.ci/setup lab
+	@.ci/setup machines
 	pytest tests/integration
 
 ## make molecule     every role and the whole practice on Debian 12 and 13: root, long; ROLES="firewall" to choose
 molecule: $(READY)
-	@.ci/setup lab
+	@.ci/setup machines
 	@.ci/molecule $(ROLES)
 
 ## make lint         ruff, mypy, ansible-lint, yamllint, import rules, catalogues

@@ -13,10 +13,11 @@ def remember(path: Path, pid: int) -> None:
 def recorded(path: Path) -> int | None:
     """Return the process that was written down, or None when it has ended."""
     try:
-        pid, started = path.read_text(encoding="ascii").split()
+        text, started = path.read_text(encoding="ascii").split()
+        pid = int(text)
     except (OSError, ValueError):
         return None
-    return int(pid) if start_time(int(pid)) == started else None
+    return pid if start_time(pid) == started else None
 
 
 def start_time(pid: int) -> str:

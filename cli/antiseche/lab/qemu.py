@@ -23,6 +23,7 @@ from antiseche.lab.machine_files import machine_files, machine_id
 from antiseche.lab.model import RELEASES, ExecResult, LabError, LabState, Machine
 
 _MEMORY_MIB, _PROCESSORS = 1536, 2
+_SOCKET_PATH = 107  # bytes: unix(7)
 _READY = ("running", "degraded")
 _ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/root", "TERM=dumb")
 
@@ -43,6 +44,12 @@ class QemuDriver:
     def create(self, machine: Machine) -> None:
         """Prepare the machine's disks; a layer of its own over the shared image, and blank ones."""
         home = self._home(machine)
+        if len(os.fsencode(home / "monitor.sock")) > _SOCKET_PATH:
+            raise LabError(
+                _("Le dossier {folder} a un nom trop long : indiquez-en un plus court avec ANTISECHE_LAB.").format(
+                    folder=self.folder
+                )
+            )
         image = images.ensure_image(machine.suite)
         disks = home / "disks"
         disks.mkdir(parents=True, exist_ok=True)

@@ -85,3 +85,10 @@ def test_require_raises_one_message() -> None:
         require(replace(GOOD, uid=lambda: 1000))
     assert caught.value.exit_code == ExitCode.FAILURE
     assert "\n" not in str(caught.value)
+
+
+def test_full_machines_ask_for_their_own_tools() -> None:
+    around = replace(GOOD, which=lambda tool: None if tool == "swtpm" else f"/usr/bin/{tool}")
+    assert requirements(around) == []
+    (problem,) = requirements(around, full=True)
+    assert "apt-get install swtpm" in problem
