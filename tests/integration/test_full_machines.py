@@ -120,7 +120,7 @@ def test_a_pulled_cable_is_seen_inside(lab: Lab) -> None:
 def test_disks_outlive_a_power_cut_and_a_copy_brings_them_back(lab: Lab) -> None:
     """One cut shows what stays (the disks, the TPM) and what goes (memory); then a copy and a TPM that has forgotten."""
     full, beta = lab.full(), lab.machine("beta")
-    said(lab, "beta", "echo before > /kept; echo data | dd of=/dev/vdb status=none; sync; echo lost > /run/lost")
+    said(lab, "beta", "echo before > /kept; echo data | dd of=/dev/vdb conv=fsync status=none; sync; echo lost > /run/lost")
     said(lab, "beta", "tpm2_nvdefine -Q 0x1500016 -C o -s 4 && printf kept | tpm2_nvwrite -Q 0x1500016 -C o -i -")
     boot = said(lab, "beta", "cat /proc/sys/kernel/random/boot_id")
     full.power_cut(beta)
