@@ -1,0 +1,269 @@
+# Copyright: the Antisèche authors. SPDX-License-Identifier: Apache-2.0
+"""What a disk carries: signatures, bytes, users; and what a LUKS2 header says. Reads only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ENVIRONMENT = {**os.environ, "LC_ALL": "C.UTF-8"}
+LOOK = 1024 * 1024
+"""Bytes looked at, at the start and at the end of a disk: where tables, labels and superblocks are."""
+LEAST = 64 * 1024 * 1024
+"""A LUKS2 header takes 16 MiB; a smaller disk is a mistake."""
+# LUKS2 on-disk format, version 1.1.4, section 2.1: magic, version, size of the binary and JSON areas (big endian).
+_MAGIC = b"LUKS\xba\xbe"
+_HEADER_SIZES = range(0x4000, 0x400000 + 1)
+
+
+class DiskError(RuntimeError):
+    """A disk cannot be brought to what is wanted; the sentence says why and what to do."""
+
+
+@contextmanager
+def secret_file(secret: str) -> Iterator[tuple[str, int]]:
+    """Offer a secret as a file in memory, never in an argument or on a disk; give its path and its descriptor."""
+    descriptor = os.memfd_create("key")
+    try:
+        os.write(descriptor, secret.encode())
+        yield f"/proc/self/fd/{descriptor}", descriptor
+    finally:
+        os.close(descriptor)
+
+
+def run(*argv: str, fds: Sequence[int] = (), seconds: int = 300) -> subprocess.CompletedProcess[str]:
+    """Run a command; its output goes to files, since a helper that it leaves behind may hold a pipe open.
+
+    Raises:
+        DiskError: it does not exist, or does not end in time.
+    """
+    with tempfile.TemporaryFile("w+", errors="replace") as output, tempfile.TemporaryFile("w+", errors="replace") as errors:
+        try:
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                env=ENVIRONMENT,
+                pass_fds=tuple(fds),
+                timeout=seconds,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise DiskError(f"« {argv[0]} » n'est pas installé sur la machine") from error
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise DiskError(f"« {argv[0]} » n'a pas pu s'exécuter : {type(error).__name__}") from error
+        for stream in (output, errors):
+            stream.seek(0)
+        return subprocess.CompletedProcess(argv, done.returncode, output.read(), errors.read())
+
+
+def checked(*argv: str, fds: Sequence[int] = (), seconds: int = 300) -> str:
+    """Run a command that must succeed.
+
+    Raises:
+        DiskError: it failed; the sentence holds its last line, never its arguments.
+    """
+    done = run(*argv, fds=fds, seconds=seconds)
+    if done.returncode:
+        lines = (done.stderr.strip() or done.stdout.strip() or "?").splitlines()
+        raise DiskError(f"« {' '.join(argv[:2])} » a échoué (code {done.returncode}) : {lines[-1][:200]}")
+    return done.stdout
+
+
+@dataclass
+class Device:
+    """A block device as the kernel and blkid see it."""
+
+    path: str
+    real: str
+    size: int
+    serial: str
+    read_only: bool
+    mounts: list[str] = field(default_factory=list)
+    holders: list[str] = field(default_factory=list)
+    signatures: list[tuple[str, str]] = field(default_factory=list)
+    """Type and usage, as wipefs names them."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this very disk from another one that took its name."""
+        return {"size": self.size, "serial": self.serial}
+
+
+def look(path: str) -> Device | None:
+    """Return a device, or None when there is none of that name.
+
+    Raises:
+        DiskError: it is not a block device, or it cannot be read.
+    """
+    real = os.path.realpath(path)
+    try:
+        mode = os.stat(real).st_mode
+    except OSError:
+        return None
+    if not stat.S_ISBLK(mode):
+        raise DiskError(f"{path} n'est pas un disque : corrigez data_disks dans les réponses")
+    listed = json.loads(
+        checked("lsblk", "--json", "--bytes", "--output", "NAME,PATH,SIZE,RO,SERIAL,WWN,MOUNTPOINTS,TYPE", real)
+    )["blockdevices"][0]
+    below = list(_below(listed.get("children") or []))
+    mounts = [point for one in (listed, *below) for point in one.get("mountpoints") or [] if point]
+    return Device(
+        path,
+        real,
+        int(listed["size"]),
+        str(listed.get("wwn") or listed.get("serial") or ""),
+        bool(listed["ro"]),
+        mounts,
+        [str(one["name"]) for one in below],
+        signatures(real),
+    )
+
+
+def _below(children: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for child in children:
+        yield child
+        yield from _below(child.get("children") or [])
+
+
+def signatures(path: str) -> list[tuple[str, str]]:
+    """Return type and usage of everything that wipefs recognises on a device or file; changes nothing."""
+    text = checked("wipefs", "--no-act", "--json", "--output", "TYPE,USAGE", path)
+    found = json.loads(text).get("signatures", []) if text.strip() else []
+    return [(str(one.get("type") or "?"), str(one.get("usage") or "?")) for one in found]
+
+
+def written(path: str) -> bool:
+    """Say whether a byte other than zero stands at the start or at the end of a device or file."""
+    with open(path, "rb", buffering=0) as device:
+        size = device.seek(0, os.SEEK_END)
+        for start in (0, max(0, size - LOOK)):
+            device.seek(start)
+            left = min(LOOK, size)
+            while left > 0:
+                block = device.read(left)
+                if not block:
+                    break
+                if block.count(0) != len(block):
+                    return True
+                left -= len(block)
+    return False
+
+
+def busy(path: str) -> bool:
+    """Say whether the kernel holds the device for something else: RAID, LVM, swap, a mount in another namespace."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError:
+        return True
+    return False
+
+
+def refusal(device: Device) -> str:
+    """Return why a disk must not be formatted; empty when it is blank and free."""
+    name = device.path
+    kinds, usages = {kind for kind, _usage in device.signatures}, {usage for _kind, usage in device.signatures}
+    if device.mounts:
+        return f"{name} est en service (monté sur {', '.join(device.mounts)}) : rien n'y est touché"
+    if "crypto_LUKS" in kinds:
+        return f"{name} porte déjà un volume LUKS que ce kit n'a pas fait : il peut contenir des données, rien n'y est touché"
+    if "LVM2_member" in kinds:
+        return f"{name} appartient à un groupe de volumes LVM : rien n'y est touché"
+    if "raid" in usages:
+        return f"{name} appartient à un ensemble RAID ({', '.join(sorted(kinds))}) : rien n'y est touché"
+    if "partition-table" in usages:
+        return f"{name} porte une table de partitions ({', '.join(sorted(kinds))}) : rien n'y est touché"
+    if "filesystem" in usages:
+        return f"{name} porte un système de fichiers ({', '.join(sorted(kinds))}) : rien n'y est touché"
+    if kinds:
+        return f"{name} porte une signature ({', '.join(sorted(kinds))}) : rien n'y est touché"
+    if device.holders:
+        return f"{name} est en service (utilisé par {', '.join(device.holders)}) : rien n'y est touché"
+    if device.read_only:
+        return f"{name} est en lecture seule : rien n'y est touché"
+    if device.size < LEAST:
+        return f"{name} est trop petit ({device.size // 2**20} Mio, au moins {LEAST // 2**20}) : rien n'y est touché"
+    if busy(device.real):
+        return f"{name} est en service : rien n'y est touché"
+    if written(device.real):
+        return f"{name} n'est pas vierge (octets non nuls au début ou à la fin) : rien n'y est touché"
+    return ""
+
+
+@dataclass(frozen=True)
+class Header:
+    """A LUKS2 header's metadata."""
+
+    uuid: str
+    digest: str
+    """SHA-256 of both copies of the header, binary and JSON; changes with every slot and token."""
+    metadata: dict[str, Any]
+
+    @property
+    def slots(self) -> list[str]:
+        """Numbers of the key slots in use."""
+        return sorted(self.metadata.get("keyslots", {}), key=int)
+
+    def tokens(self, kind: str) -> list[dict[str, Any]]:
+        """Return the tokens of a type."""
+        return [token for token in self.metadata.get("tokens", {}).values() if token.get("type") == kind]
+
+    def slots_of(self, kind: str) -> list[str]:
+        """Return the key slots that tokens of a type point to."""
+        return [str(slot) for token in self.tokens(kind) for slot in token.get("keyslots", [])]
+
+
+def header(path: str) -> Header | None:
+    """Return the LUKS2 header of a device or file, or None when it has none that cryptsetup accepts."""
+    uuid = run("cryptsetup", "luksUUID", path)
+    if uuid.returncode:
+        return None
+    dumped = run("cryptsetup", "luksDump", "--dump-json-metadata", path)
+    if dumped.returncode:
+        return None
+    with open(path, "rb") as device:
+        first = device.read(16)
+        size = int.from_bytes(first[8:16], "big")
+        if not first.startswith(_MAGIC) or size not in _HEADER_SIZES:
+            return None
+        device.seek(0)
+        digest = hashlib.sha256(device.read(2 * size)).hexdigest()
+    return Header(uuid.stdout.strip(), digest, json.loads(dumped.stdout))
+
+
+def opening_slot(path: str, secret: str) -> str | None:
+    """Return the number of the slot that a passphrase or recovery key opens, or None. Activates nothing.
+
+    Raises:
+        DiskError: the key could not be tried.
+    """
+    with secret_file(secret) as (key, descriptor):
+        # LUKS2 tokens would open it without the key: they are left out.
+        argv = ("cryptsetup", "open", "--verbose", "--test-passphrase", "--disable-external-tokens", "--key-file", key, path)
+        done = run(*argv, fds=[descriptor])
+    if done.returncode not in (0, 1, 2):
+        raise DiskError(f"une clé n'a pas pu être essayée (cryptsetup, code {done.returncode}) : {done.stderr.strip()[-200:]}")
+    found = re.search(r"Key slot (\d+) unlocked", done.stdout + done.stderr)
+    return found[1] if found and done.returncode == 0 else None
+
+
+def tpm_opens(path: str) -> bool:
+    """Say whether this machine's TPM opens the volume as it will at the next start. Activates nothing."""
+    done = run("cryptsetup", "open", "--test-passphrase", "--token-only", "--token-type", "systemd-tpm2", path)
+    return done.returncode == 0
+
+
+def has_tpm() -> bool:
+    """Say whether the machine has a TPM 2 that programs can use."""
+    return Path("/dev/tpmrm0").exists()

@@ -1,0 +1,156 @@
+#!/usr/bin/python
+# Copyright: the Antisèche authors. SPDX-License-Identifier: Apache-2.0
+"""Declared blank disks encrypted, opened and mounted; a recovery key on an encrypted system disk. Nothing else is touched."""
+# ruff: noqa: E402 (Ansible wants its documentation before the imports)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: antiseche_disks
+short_description: LUKS2 volumes on declared blank disks, with keys that the vault already holds
+description:
+  - Formats a disk only when it is blank, free and declared; anything else is refused with its reason, before any disk is touched.
+  - Passphrase and recovery key come from the vault and are tried against the volume before a step counts.
+  - Bound to the TPM 2 of the machine (PCR 7) where there is one, so that the volume opens at boot.
+  - Returns a copy of each header that the controller does not hold yet; the action plugin of the same name puts it into the vault.
+  - The power may go at any step. The next run goes on, or stops with one sentence.
+options:
+  disks:
+    type: list
+    elements: dict
+    default: []
+    description: The volumes.
+    options:
+      name: {type: str, required: true, description: Name of the volume.}
+      device: {type: path, required: true, description: "The blank disk, by a path that stays."}
+      mount: {type: path, required: true, description: Where it is mounted.}
+      discard: {type: bool, default: false, description: Whether freed blocks are told to the disk.}
+  keys: {type: dict, default: {}, description: "uuid, passphrase and recovery_key of each volume, by name."}
+  root: {type: dict, default: {}, description: "passphrase and recovery_key of an encrypted system disk."}
+  held: {type: list, elements: str, default: [], description: Digests of the headers that the controller holds.}
+author: ["The Antisèche authors (@antiseche)"]
+"""
+
+EXAMPLES = r"""
+- name: Encrypt and mount the declared disks
+  antiseche_disks:
+    disks:
+      - {name: donnees, device: /dev/disk/by-id/ata-EXEMPLE, mount: /srv/donnees}
+    keys: "{{ disk_encryption_keys }}"
+"""
+
+RETURN = r"""
+changes: {description: What was (or would be) changed, type: list, elements: str, returned: always}
+headers: {description: Headers to keep in the vault; taken out by the action plugin, type: list, elements: dict, returned: success}
+"""
+
+import base64
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from ansible.module_utils.antiseche_disks_read import DiskError, header
+from ansible.module_utils.antiseche_disks_root import RootDisk
+from ansible.module_utils.antiseche_disks_volume import Volume, Wanted, checked
+from ansible.module_utils.basic import AnsibleModule
+
+HEADERS = "/run"  # memory, never a disk
+
+
+def wanted(disks: list[dict[str, Any]], keys: dict[str, dict[str, str]]) -> Iterator[Wanted]:
+    """Pair every disk with its keys.
+
+    Raises:
+        DiskError: the vault holds no keys for it.
+    """
+    for disk in disks:
+        held = keys.get(disk["name"]) or {}
+        if not all(isinstance(held.get(key), str) and held[key] for key in ("uuid", "passphrase", "recovery_key")):
+            raise DiskError(f"le coffre n'a pas les clés du volume « {disk['name']} » : lancez « antiseche inventory »")
+        known = {key: str(held[key]) for key in ("uuid", "passphrase", "recovery_key")}
+        yield Wanted(str(disk["name"]), str(disk["device"]), str(disk["mount"]), bool(disk["discard"]), **known)
+
+
+def plan(volume: Volume | RootDisk, held: list[str]) -> list[str]:
+    """Return what is to be done to a volume; a header that changes is one more copy to keep."""
+    missing = volume.missing()
+    touched = {"encrypted", "recovery key", "TPM unlock"} & set(missing)
+    if touched or volume.header is None or volume.header.digest not in held:
+        missing.append("header copied to the vault")
+    return [f"volume {volume.wanted.name}: {step}" for step in missing]
+
+
+def copy(volume: Volume | RootDisk, held: list[str]) -> list[dict[str, str]]:
+    """Return the header that the controller lacks: gzip, since most of its 16 MiB are zeros."""
+    found = header(volume.device.real) if volume.device else None
+    if found is None or volume.device is None:
+        raise DiskError(f"l'en-tête du volume « {volume.wanted.name} » est illisible")
+    if found.digest in held:
+        return []
+    with tempfile.TemporaryDirectory(dir=HEADERS, prefix="antiseche-") as folder:
+        path = os.path.join(folder, "header")
+        checked("cryptsetup", "luksHeaderBackup", volume.device.real, "--header-backup-file", path)
+        with open(path, "rb") as stream:
+            packed = zlib.compress(stream.read(), 6)
+    return [
+        {
+            "name": volume.wanted.name,
+            "uuid": found.uuid,
+            "digest": found.digest,
+            "device": volume.device.path,
+            "data": base64.b64encode(packed).decode(),
+        }
+    ]
+
+
+def main() -> None:
+    """Refuse first, all disks at once; then do what is missing, volume by volume."""
+    disk = {
+        "name": {"type": "str", "required": True},
+        "device": {"type": "path", "required": True},
+        "mount": {"type": "path", "required": True},
+        "discard": {"type": "bool", "default": False},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "disks": {"type": "list", "elements": "dict", "default": [], "options": disk},
+            "keys": {"type": "dict", "default": {}, "no_log": True},
+            "root": {"type": "dict", "default": {}, "no_log": True},
+            "held": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    asked: dict[str, Any] = module.params
+    changes: list[str] = []
+    headers: list[dict[str, str]] = []
+    try:
+        volumes: list[Volume | RootDisk] = [Volume(one) for one in wanted(asked["disks"], asked["keys"])]
+        if asked["root"]:
+            volumes.append(RootDisk(asked["root"]))
+        problems = [problem for volume in volumes if (problem := volume.problem())]
+        if problems:
+            raise DiskError(" ; ".join(problems))
+        planned = [(volume, plan(volume, asked["held"])) for volume in volumes]
+        if module.check_mode:
+            changes = [change for _volume, told in planned for change in told]
+            volumes = []
+        for volume in volumes:
+            for step in volume.missing():
+                volume.do(step)
+                changes.append(f"volume {volume.wanted.name}: {step}")
+            left = volume.missing()
+            if left:
+                raise DiskError(f"volume « {volume.wanted.name} » : les outils disent avoir réussi, il manque pourtant : {', '.join(left)}")
+            found = copy(volume, asked["held"])
+            headers += found
+            changes += [f"volume {volume.wanted.name}: header copied to the vault" for _header in found]
+    except (DiskError, OSError, ValueError) as error:
+        # Headers of volumes that are whole are kept all the same.
+        module.fail_json(msg=f"{error}.", changed=bool(changes), changes=changes, headers=headers)
+    module.exit_json(changed=bool(changes), changes=changes, headers=headers)
+
+
+if __name__ == "__main__":
+    main()
