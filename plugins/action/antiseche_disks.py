@@ -49,7 +49,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
                     self._keep(folder, one)
             except (OSError, AnsibleError) as error:
                 text = _("L'en-tête du volume n'a pas pu être rangé au coffre ({reason}) : relancez le déploiement.")
-                result.update({"failed": True, "msg": text.format(reason=getattr(error, "strerror", None) or type(error).__name__)})
+                result.update(
+                    {"failed": True, "msg": text.format(reason=getattr(error, "strerror", None) or type(error).__name__)}
+                )
         return result
 
     def _read_back(self, vault: Path, arguments: dict[str, Any]) -> None:
@@ -101,7 +103,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
 
 def _listed(folder: Path) -> list[str]:
     with contextlib.suppress(OSError):
-        return sorted(os.listdir(folder))
+        return sorted(path.name for path in folder.iterdir())
     return []
 
 

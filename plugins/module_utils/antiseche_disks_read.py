@@ -109,14 +109,14 @@ def look(path: str) -> Device | None:
     """
     real = os.path.realpath(path)
     try:
-        mode = os.stat(real).st_mode
+        mode = Path(real).stat().st_mode
     except OSError:
         return None
     if not stat.S_ISBLK(mode):
         raise DiskError(f"{path} n'est pas un disque : corrigez data_disks dans les réponses")
-    listed = json.loads(
-        checked("lsblk", "--json", "--bytes", "--output", "NAME,PATH,SIZE,RO,SERIAL,WWN,MOUNTPOINTS,TYPE", real)
-    )["blockdevices"][0]
+    listed = json.loads(checked("lsblk", "--json", "--bytes", "--output", "NAME,PATH,SIZE,RO,SERIAL,WWN,MOUNTPOINTS,TYPE", real))[
+        "blockdevices"
+    ][0]
     below = list(_below(listed.get("children") or []))
     mounts = [point for one in (listed, *below) for point in one.get("mountpoints") or [] if point]
     return Device(
@@ -146,7 +146,7 @@ def signatures(path: str) -> list[tuple[str, str]]:
 
 def written(path: str) -> bool:
     """Say whether a byte other than zero stands at the start or at the end of a device or file."""
-    with open(path, "rb", buffering=0) as device:
+    with Path(path).open("rb", buffering=0) as device:
         size = device.seek(0, os.SEEK_END)
         for start in (0, max(0, size - LOOK)):
             device.seek(start)
@@ -232,7 +232,7 @@ def header(path: str) -> Header | None:
     dumped = run("cryptsetup", "luksDump", "--dump-json-metadata", path)
     if dumped.returncode:
         return None
-    with open(path, "rb") as device:
+    with Path(path).open("rb") as device:
         first = device.read(16)
         size = int.from_bytes(first[8:16], "big")
         if not first.startswith(_MAGIC) or size not in _HEADER_SIZES:

@@ -37,7 +37,9 @@ class RootDisk:
             raise DiskError("le coffre n'a pas la phrase et la clé de secours du disque système : lancez « antiseche inventory »")
         found = encrypted_ancestor()
         if not found:
-            raise DiskError("le disque système n'est pas chiffré : retirez sa phrase du coffre, ou réinstallez la machine chiffrée")
+            raise DiskError(
+                "le disque système n'est pas chiffré : retirez sa phrase du coffre, ou réinstallez la machine chiffrée"
+            )
         self.wanted = Wanted(NAME, found, "/", False, "", passphrase, recovery)
         self.memory = Memory(Path(STATE), NAME)
         self.device: Device | None = look(found)
@@ -48,7 +50,7 @@ class RootDisk:
         if self.header is None or self.device is None:
             return f"{self.wanted.device} est chiffré dans un ancien format (LUKS1) : rien n'y est touché"
         if not self._tried() and opening_slot(self.device.real, self.wanted.passphrase) is None:
-            return "la phrase du coffre n'ouvre pas le disque système : corrigez-la (antiseche escrow root)"
+            return "la phrase du coffre n'ouvre pas le disque système : corrigez-la (disk_encryption_root)"
         return ""
 
     def missing(self) -> list[str]:

@@ -91,7 +91,9 @@ class Volume:
         if not self.header.slots:
             if self.phase == FORMATTING:
                 return ""
-            return f"le volume « {wanted.name} » n'a plus aucune clé : restaurez l'en-tête gardé au coffre (antiseche escrow header)"
+            return (
+                f"le volume « {wanted.name} » n'a plus aucune clé : restaurez l'en-tête gardé au coffre"
+            )
         if not self._tried() and opening_slot(self.device.real, wanted.passphrase) is None:
             return (
                 f"le volume « {wanted.name} » ne s'ouvre pas avec la phrase du coffre : quelqu'un l'a changée,"
@@ -104,7 +106,7 @@ class Volume:
         if self.memory.phase(self.wanted.uuid, None) == MADE:
             return (
                 f"le volume « {name} » a déjà existé et son en-tête a disparu de {device.path} : restaurez-le depuis le coffre"
-                f" (antiseche escrow header) ; s'il s'agit d'un disque neuf, donnez-lui un autre nom dans les réponses"
+                f" ; s'il s'agit d'un disque neuf, donnez-lui un autre nom dans les réponses"
             )
         reason = refusal(device)
         # Our own luksFormat, cut before the header was whole: bytes, but nothing that anybody recognises.
@@ -165,7 +167,7 @@ class Volume:
         """Say whether the mapping of that name is this volume's."""
         if not self.mapped.exists():
             return False
-        number = os.path.basename(os.path.realpath(self.mapped))
+        number = self.mapped.resolve().name
         with contextlib.suppress(OSError):
             known = Path(f"/sys/block/{number}/dm/uuid").read_text(encoding="ascii")
             if known.startswith(f"CRYPT-LUKS2-{self.wanted.uuid.replace('-', '')}-"):
@@ -186,10 +188,10 @@ class Volume:
         wanted = self.wanted
         try:
             if path is CRYPTTAB:
-                options = ["luks", "nofail", "x-systemd.device-timeout=60s"]
-                options += ["tpm2-device=auto"] if has_tpm() else []
-                options += ["discard"] if wanted.discard else []
-                line = f"{wanted.name} UUID={wanted.uuid} none {','.join(options)}"
+                words = ["luks", "nofail", "x-systemd.device-timeout=60s"]
+                words += ["tpm2-device=auto"] if has_tpm() else []
+                words += ["discard"] if wanted.discard else []
+                line = f"{wanted.name} UUID={wanted.uuid} none {','.join(words)}"
                 return with_entry(read_table(path), 0, wanted.name, line)
             options = "defaults,nodev,nosuid,nofail,x-systemd.device-timeout=60s"
             return with_entry(read_table(path), 1, wanted.mount, f"{self.mapped} {wanted.mount} ext4 {options} 0 2")
@@ -228,13 +230,13 @@ class Volume:
         self.memory.remember(phase=FORMATTING, uuid=wanted.uuid, identity=device.identity, tried="")
         with secret_file(wanted.passphrase) as (key, descriptor):
             checked(
-                "cryptsetup", "luksFormat", "--batch-mode", "--type", "luks2", "--pbkdf", "argon2id", "--cipher", "aes-xts-plain64",
-                "--key-size", "512", "--hash", "sha256", "--uuid", wanted.uuid, "--label", f"antiseche-{wanted.name}"[:47],
-                "--key-slot", "0", "--key-file", key, device.real, fds=[descriptor],
+                "cryptsetup", "luksFormat", "--batch-mode", "--type", "luks2", "--pbkdf", "argon2id",
+                "--cipher", "aes-xts-plain64", "--key-size", "512", "--hash", "sha256", "--uuid", wanted.uuid,
+                "--label", f"antiseche-{wanted.name}"[:47], "--key-slot", "0", "--key-file", key, device.real, fds=[descriptor],
             )  # fmt: skip
         run("udevadm", "settle", "--timeout=30")
         if opening_slot(device.real, wanted.passphrase) is None:
-            raise DiskError(f"le volume « {wanted.name} » ne s'ouvre pas avec la phrase qui vient de le chiffrer : disque défaillant ?")
+            raise DiskError(f"le volume « {wanted.name} » ne s'ouvre pas après son chiffrement")
 
     def _add_recovery(self) -> None:
         device, wanted = self._target(), self.wanted
@@ -264,8 +266,8 @@ class Volume:
         self._drop_orphans()
         with secret_file(wanted.passphrase) as (key, descriptor):
             checked(
-                "systemd-cryptenroll", f"--unlock-key-file={key}", "--wipe-slot=tpm2", "--tpm2-device=auto", f"--tpm2-pcrs={PCRS}",
-                device.real, fds=[descriptor],
+                "systemd-cryptenroll", f"--unlock-key-file={key}", "--wipe-slot=tpm2", "--tpm2-device=auto",
+                f"--tpm2-pcrs={PCRS}", device.real, fds=[descriptor],
             )  # fmt: skip
         if not tpm_opens(device.real):
             raise DiskError(f"la puce TPM n'ouvre pas le volume « {wanted.name} » qu'on vient de lui confier")
@@ -278,8 +280,8 @@ class Volume:
         words = ["--allow-discards"] if self.wanted.discard else []
         with secret_file(self.wanted.passphrase) as (key, descriptor):
             checked(
-                "cryptsetup", "open", "--type", "luks2", "--disable-external-tokens", *words, "--key-file", key, self._target().real,
-                self.wanted.name, fds=[descriptor],
+                "cryptsetup", "open", "--type", "luks2", "--disable-external-tokens", *words, "--key-file", key,
+                self._target().real, self.wanted.name, fds=[descriptor],
             )  # fmt: skip
         run("udevadm", "settle", "--timeout=30")
         if self.phase != FORMATTING and not signatures(str(self.mapped)):
@@ -319,7 +321,16 @@ def add_recovery(path: str, passphrase: str, recovery_key: str) -> str:
     if slot is None:
         with secret_file(passphrase) as (old, first), secret_file(recovery_key) as (new, second):
             checked(
-                "cryptsetup", "luksAddKey", "--batch-mode", "--pbkdf", "argon2id", "--key-file", old, path, new, fds=[first, second]
+                "cryptsetup",
+                "luksAddKey",
+                "--batch-mode",
+                "--pbkdf",
+                "argon2id",
+                "--key-file",
+                old,
+                path,
+                new,
+                fds=[first, second],
             )
         slot = opening_slot(path, recovery_key)
     if slot is None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: antiseche_disks
-short_description: LUKS2 volumes on declared blank disks, with keys that the vault already holds
+short_description: LUKS2 volumes on declared blank disks, keys held by the vault first
 description:
   - Formats a disk only when it is blank, free and declared; anything else is refused with its reason, before any disk is touched.
   - Passphrase and recovery key come from the vault and are tried against the volume before a step counts.
   - Bound to the TPM 2 of the machine (PCR 7) where there is one, so that the volume opens at boot.
-  - Returns a copy of each header that the controller does not hold yet; the action plugin of the same name puts it into the vault.
+  - Returns a copy of each header that the controller does not hold yet; the action plugin of that name puts it into the vault.
   - The power may go at any step. The next run goes on, or stops with one sentence.
 options:
   disks:
@@ -41,19 +41,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes: {description: What was (or would be) changed, type: list, elements: str, returned: always}
-headers: {description: Headers to keep in the vault; taken out by the action plugin, type: list, elements: dict, returned: success}
+headers: {description: "Headers to keep, taken out by the action plugin", type: list, elements: dict, returned: always}
 """
 
 import base64
-import os
 import tempfile
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.antiseche_disks_read import DiskError, header
+from ansible.module_utils.antiseche_disks_read import DiskError, Header, checked, header
 from ansible.module_utils.antiseche_disks_root import RootDisk
-from ansible.module_utils.antiseche_disks_volume import Volume, Wanted, checked
+from ansible.module_utils.antiseche_disks_volume import Volume, Wanted
 from ansible.module_utils.basic import AnsibleModule
 
 HEADERS = "/run"  # memory, never a disk
@@ -82,18 +82,27 @@ def plan(volume: Volume | RootDisk, held: list[str]) -> list[str]:
     return [f"volume {volume.wanted.name}: {step}" for step in missing]
 
 
+def without_noise(data: bytes, found: Header) -> bytes:
+    """Return a header with zeros where no key slot is: luksFormat fills its 16 MiB with chance, which nothing compresses."""
+    size = int.from_bytes(data[8:16], "big")
+    kept = bytearray(len(data))
+    areas = [slot["area"] for slot in found.metadata["keyslots"].values()]
+    for start, length in [(0, 2 * size), *((int(area["offset"]), int(area["size"])) for area in areas)]:
+        kept[start : start + length] = data[start : start + length]
+    return bytes(kept)
+
+
 def copy(volume: Volume | RootDisk, held: list[str]) -> list[dict[str, str]]:
-    """Return the header that the controller lacks: gzip, since most of its 16 MiB are zeros."""
+    """Return the header that the controller lacks, compressed."""
     found = header(volume.device.real) if volume.device else None
     if found is None or volume.device is None:
         raise DiskError(f"l'en-tête du volume « {volume.wanted.name} » est illisible")
     if found.digest in held:
         return []
     with tempfile.TemporaryDirectory(dir=HEADERS, prefix="antiseche-") as folder:
-        path = os.path.join(folder, "header")
-        checked("cryptsetup", "luksHeaderBackup", volume.device.real, "--header-backup-file", path)
-        with open(path, "rb") as stream:
-            packed = zlib.compress(stream.read(), 6)
+        path = Path(folder) / "header"
+        checked("cryptsetup", "luksHeaderBackup", volume.device.real, "--header-backup-file", str(path))
+        packed = zlib.compress(without_noise(path.read_bytes(), found), 6)
     return [
         {
             "name": volume.wanted.name,
@@ -142,7 +151,9 @@ def main() -> None:
                 changes.append(f"volume {volume.wanted.name}: {step}")
             left = volume.missing()
             if left:
-                raise DiskError(f"volume « {volume.wanted.name} » : les outils disent avoir réussi, il manque pourtant : {', '.join(left)}")
+                raise DiskError(
+                    f"volume « {volume.wanted.name} » : les outils disent avoir réussi, il manque pourtant : {', '.join(left)}"
+                )
             found = copy(volume, asked["held"])
             headers += found
             changes += [f"volume {volume.wanted.name}: header copied to the vault" for _header in found]

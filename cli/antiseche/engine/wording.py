@@ -16,6 +16,15 @@ from antiseche import kit
 from antiseche.i18n import language
 
 _CHANGES: tuple[tuple[str, str], ...] = (
+    (r"volume (?P<name>\S+): encrypted", "volume {name} : chiffrement"),
+    (r"volume (?P<name>\S+): recovery key", "volume {name} : inscription de la clé de secours"),
+    (r"volume (?P<name>\S+): TPM unlock", "volume {name} : ouverture confiée à la puce TPM"),
+    (r"volume (?P<name>\S+): opened", "volume {name} : ouverture"),
+    (r"volume (?P<name>\S+): file system", "volume {name} : création du système de fichiers"),
+    (r"volume (?P<name>\S+): crypttab", "volume {name} : ouverture prévue au démarrage"),
+    (r"volume (?P<name>\S+): fstab", "volume {name} : montage prévu au démarrage"),
+    (r"volume (?P<name>\S+): mounted", "volume {name} : montage"),
+    (r"volume (?P<name>\S+): header copied to the vault", "volume {name} : copie de l'en-tête au coffre"),
     (r"group (?P<group>\S+): created", "groupe {group} : création"),
     (r"group (?P<group>\S+): \+(?P<login>\S+)", "groupe {group} : ajout de {login}"),
     (r"group (?P<group>\S+): -(?P<login>\S+) \(primary\)", "groupe {group} : retrait de {login} (groupe principal)"),

@@ -27,7 +27,7 @@ from antiseche.practice.inventory_vars import (
     host_variables,
 )
 from antiseche.practice.inventory_yaml import to_yaml
-from antiseche.practice.schema import Practice, System
+from antiseche.practice.schema import Host, Practice, System
 
 if TYPE_CHECKING:
     from antiseche.practice.secrets import Vault
@@ -112,7 +112,8 @@ def compare(folder: PracticeFolder, practice: Practice) -> InventoryReport:
     report.removed_hosts = sorted(p.name for p in stored.iterdir() if p.name not in known) if stored.is_dir() else []
     indexed = _indexed_logins(folder)
     for host in practice.hosts:
-        missing = [login for login in active_logins(practice, host) if login not in indexed.get(host.name, ())]
+        held = indexed.get(host.name, ())
+        missing = [one for one in _secrets_of(practice, host) if one not in held]
         if missing or not (stored / host.name / "vault.yml").is_file():
             report.new_secrets[host.name] = missing
     return report
@@ -187,7 +188,8 @@ def _stage_vaults(
         logins = indexed.get(host.name, [])
         if host.name in report.new_secrets:
             vault = vault or _open_vault(stage, password)
-            logins, created = _complete_vault(vault, path, active_logins(practice, host))
+            volumes = [disk.name for disk in host.data_disks]
+            logins, created = _complete_vault(vault, path, active_logins(practice, host), volumes)
             report.new_secrets[host.name] = created
         index[host.name] = {"sha256": _sha256(path), "logins": logins}
     report.new_secrets = {name: created for name, created in report.new_secrets.items() if created}
@@ -205,16 +207,30 @@ def _open_vault(stage: Path, password: PasswordSource) -> Vault:
     return vault
 
 
-def _complete_vault(vault: Vault, path: Path, wanted: list[str]) -> tuple[list[str], list[str]]:
+_VOLUME = "volume "  # in the index, beside logins, which hold no space
+
+
+def _secrets_of(practice: Practice, host: Host) -> list[str]:
+    """Return what a host's vault must hold: logins, and volumes."""
+    return active_logins(practice, host) + [_VOLUME + disk.name for disk in host.data_disks]
+
+
+def _complete_vault(vault: Vault, path: Path, wanted: list[str], volumes: list[str]) -> tuple[list[str], list[str]]:
+    from antiseche.practice import escrow
     from antiseche.practice.secrets import passwords_in, with_passwords
 
     exists = path.exists()
     values = vault.read(path) if exists else {}
     created = [login for login in wanted if login not in passwords_in(values)]
-    if created or not exists:
-        values = with_passwords(values, wanted)
-        _write(path, vault.encrypt(values), 0o600)
-    return sorted(passwords_in(values)), created
+    keys = escrow.missing(values, volumes)
+    if created or keys or not exists:
+        values = escrow.with_keys(with_passwords(values, wanted), volumes)
+        text = vault.encrypt(values)
+        if vault.decrypt(text, str(path)) != values:
+            raise AntisecheError(_("Le coffre {where} ne se relit pas : rien n'a été écrit.").format(where=path))
+        _write(path, text, 0o600)
+    held = sorted(passwords_in(values)) + [_VOLUME + name for name in sorted(escrow.volumes_in(values))]
+    return held, created + [_VOLUME + name for name in keys]
 
 
 def _removed_dir(folder: PracticeFolder, host: str) -> Path:

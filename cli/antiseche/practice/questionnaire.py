@@ -26,12 +26,14 @@ _SECTIONS = (
 )  # fmt: skip
 # Rarely needed, or known only later: asked by « edit » alone, where they have a question at all.
 _LATER = frozenset((
-    "people.left", "people.note", "hosts.note", "maintenance.remote_help", "choices.outbound_flows", "choices.inbound_flows",
+    "people.left", "people.note", "hosts.data_disks", "hosts.note", "maintenance.remote_help",
+    "choices.outbound_flows", "choices.inbound_flows",
     "choices.third_party_origins", "choices.held_packages", "choices.confirm_seconds",
 ))  # fmt: skip
 _ANOTHER: dict[str, tuple[str, str]] = {
     "people": (N_("Y a-t-il quelqu'un ?"), N_("Une autre personne ?")),
     "hosts": (N_("Y a-t-il une machine ?"), N_("Une autre machine ?")),
+    "hosts.data_disks": (N_("Y a-t-il un disque de données à chiffrer ?"), N_("Un autre disque à chiffrer ?")),
     "network.printers": (N_("Y a-t-il une imprimante ou un numériseur sur le réseau ?"), N_("Une autre imprimante ?")),
     "suppliers": (N_("Y a-t-il des fournisseurs à citer ?"), N_("Un autre fournisseur ?")),
     "software": (N_("Y a-t-il un logiciel métier ?"), N_("Un autre logiciel métier ?")),

@@ -18,6 +18,13 @@ MODULES = [*ROOT.glob("plugins/modules/*.py"), *ROOT.glob("plugins/module_utils/
 # How changes begin that are plain texts; other texts in these files are errors and documentation.
 FIRST_WORDS = "file|absent|set aside|running state|guard|pam profile|hold|release|timezone|updates security"
 
+_VOLUMES = ast.parse((ROOT / "plugins/module_utils/antiseche_disks_volume.py").read_text(encoding="utf-8"))
+STEPS: tuple[str, ...] = next(
+    ast.literal_eval(node.value)
+    for node in _VOLUMES.body
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "STEPS"
+)
+
 
 @pytest.fixture(autouse=True)
 def _french() -> Iterator[None]:
@@ -44,6 +51,7 @@ def announced() -> set[str]:
                     found.add(text)
     verbs = ("enable", "disable", "disable --runtime", "mask", "unmask", "unmask --runtime", "start", "stop", "restart", "reload")
     found |= {f"{verb} ssh.service" for verb in verbs} | {"daemon-reload", "pam common-auth", "pam state"}
+    found |= {f"volume donnees: {step}" for step in (*STEPS, "header copied to the vault")}
     return {text for text in found if re.search(r"[: ]", text)}
 
 

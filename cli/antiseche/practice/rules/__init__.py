@@ -20,6 +20,7 @@ _RULES: tuple[Callable[[Practice], Iterator[Found]], ...] = (
     people.people,
     people.users,
     network.hosts,
+    network.disks,
     network.shares,
     network.software,
     network.flows,

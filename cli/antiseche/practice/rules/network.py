@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from antiseche.i18n import _
+from antiseche.i18n import N_, _
 from antiseche.practice.document import Path_
 from antiseche.practice.messages import suggestion
 from antiseche.practice.rules.found import Found, repeated, unknown
 from antiseche.practice.rules.reserved import is_reserved_host
 from antiseche.practice.schema import Flow, HostKind, Practice, Protocol
 
+_TWICE = {
+    "name": N_("ce volume figure déjà plus haut"),
+    "device": N_("ce disque figure déjà plus haut"),
+    "mount": N_("ce dossier sert déjà à un autre volume"),
+}
 _LAN_PREFIX = {4: (8, 30), 6: (16, 126)}
 _WORLD_PREFIX = {4: 8, 6: 16}
 _SSH_PORT = 22
@@ -37,6 +42,18 @@ def hosts(practice: Practice) -> Iterator[Found]:
         _("cette imprimante figure déjà plus haut"),
     )
     yield from _addresses(practice)
+
+
+def disks(practice: Practice) -> Iterator[Found]:
+    """A machine's volumes have names, disks and mount points of their own, and none hides another."""
+    for index, host in enumerate(practice.hosts):
+        for field, text in _TWICE.items():
+            values = (getattr(disk, field) for disk in host.data_disks)
+            yield from repeated(values, ("hosts", index, "data_disks"), field, _(text))
+        mounts = [disk.mount for disk in host.data_disks]
+        for number, mount in enumerate(mounts):
+            if any(mount.startswith(f"{other}/") for other in mounts):
+                yield Found(("hosts", index, "data_disks", number, "mount"), _("ce dossier est à l'intérieur d'un autre volume"))
 
 
 def _addresses(practice: Practice) -> Iterator[Found]:

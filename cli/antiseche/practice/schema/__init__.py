@@ -15,6 +15,7 @@ from antiseche.i18n import N_
 from antiseche.practice.schema.base import MOST, Answers
 from antiseche.practice.schema.choices import Choices
 from antiseche.practice.schema.contracts import HdsCertificate, Maintenance, PaperAnswer, Supplier, Waiver
+from antiseche.practice.schema.disks import DataDisk
 from antiseche.practice.schema.identity import Host, Person, PracticeIdentity
 from antiseche.practice.schema.network import Flow, LocalNetwork, Mssante, Printer, Share, Software
 from antiseche.practice.schema.types import Network, Whole
@@ -23,6 +24,7 @@ from antiseche.practice.schema.words import Function, HostKind, Protocol, Suppli
 __all__ = [
     "Answers",
     "Choices",
+    "DataDisk",
     "Flow",
     "Function",
     "HdsCertificate",

@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from antiseche.i18n import N_
-from antiseche.practice.schema.base import Answers
+from antiseche.practice.schema.base import MOST, Answers
+from antiseche.practice.schema.disks import DataDisk
 from antiseche.practice.schema.types import Address, Date, HostName, Login, PersonName, Slug, Text, YesNo
 from antiseche.practice.schema.words import Function, HostKind, System
 
@@ -106,6 +107,12 @@ class Host(Answers):
         False,
         title=N_("Est-ce un portable ?"),
         description=N_("Un portable se perd et se vole : le chiffrement de son disque compte d'autant plus."),
+    )
+    data_disks: list[DataDisk] = Field(
+        default_factory=list,
+        max_length=MOST,
+        title=N_("Disques de données à chiffrer"),
+        description=N_("Disques vierges, en plus de celui du système, que le kit chiffre et monte. Aucun : rien n'est formaté."),
     )
     card_reader: YesNo = Field(
         False,

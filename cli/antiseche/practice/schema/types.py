@@ -161,6 +161,10 @@ PersonName = Annotated[Text, AfterValidator(_person_name)]
 Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 Login = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
 HostName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,13}[a-z0-9]$")]
+DevicePath = Annotated[
+    str, Field(max_length=200, pattern=r"^/dev/(disk/by-(id|path)/[A-Za-z0-9][A-Za-z0-9._:+@-]*|[sv]d[b-z]|nvme[0-9]+n[0-9]+)$")
+]
+MountPoint = Annotated[str, Field(max_length=100, pattern=r"^/(srv|mnt|media|data|var/lib)(/[a-z0-9][a-z0-9_-]*)+$")]
 PackageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?$")]
 ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 ControlId = Annotated[str, Field(pattern=r"^[A-Z]{2,5}-[0-9]{2}$")]
