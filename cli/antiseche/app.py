@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "inventory": ("antiseche.commands.inventory", "command", N_("Écrit l'inventaire Ansible du cabinet.")),
     "bootstrap": ("antiseche.commands.bootstrap", "command", N_("Affiche le script de prise en main de chaque machine.")),
     "envelope": ("antiseche.commands.envelope", "command", N_("Écrit la fiche scellée du premier mot de passe d'une personne.")),
+    "escrow": ("antiseche.commands.escrow", "command", N_("Clés de secours des disques chiffrés.")),
     "doctor": ("antiseche.commands.doctor", "command", N_("Contrôle ce poste et les machines avant toute action.")),
     "plan": ("antiseche.commands.plan", "command", N_("Montre ce qui changerait, sans rien changer.")),
     "deploy": ("antiseche.commands.deploy", "command", N_("Met les machines dans l'état attendu.")),

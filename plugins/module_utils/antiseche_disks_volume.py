@@ -91,9 +91,7 @@ class Volume:
         if not self.header.slots:
             if self.phase == FORMATTING:
                 return ""
-            return (
-                f"le volume « {wanted.name} » n'a plus aucune clé : restaurez l'en-tête gardé au coffre"
-            )
+            return f"le volume « {wanted.name} » n'a plus aucune clé : restaurez l'en-tête gardé au coffre"
         if not self._tried() and opening_slot(self.device.real, wanted.passphrase) is None:
             return (
                 f"le volume « {wanted.name} » ne s'ouvre pas avec la phrase du coffre : quelqu'un l'a changée,"

@@ -57,6 +57,12 @@ def problem(words: list[str]) -> str | None:
         if named not in known:
             return f"no such command: {named}"
         allowed = options(known[named])
+        if isinstance(group := known[named], click.Group):
+            verbs = group.commands
+            verb = next((word for word in rest[rest.index(named) + 1 :] if not word.startswith("-")), None)
+            if verb is not None and verb not in verbs:
+                return f"no such command: {named} {verb}"
+            allowed |= options(verbs[verb]) if verb else set()
         if named == "rehearse":  # the verb rehearsed brings its own options
             allowed |= {name for verb in rest if verb in known for name in options(known[verb])}
     wrong = [word for word in rest if word.startswith("--") and word.partition("=")[0] not in allowed]

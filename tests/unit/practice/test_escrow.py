@@ -11,7 +11,8 @@ import pytest
 from inventory_samples import PASSWORD, SAMPLE
 from pydantic import ValidationError
 
-from antiseche.practice import escrow, inventory, rules
+from antiseche.errors import AnswersError
+from antiseche.practice import escrow, escrow_sheet, inventory, rules
 from antiseche.practice.folder import PracticeFolder
 from antiseche.practice.schema import Practice
 from antiseche.practice.secrets import Vault
@@ -110,3 +111,23 @@ def test_wrong_disks_are_refused(field: str, value: str) -> None:
 def test_disks_that_disturb_each_other_are_told(other: dict[str, str], word: str) -> None:
     found = rules.check(practice(DISK, {**DISK, **other}))
     assert any(word in str(one) for one in found)
+
+
+def test_the_sheet_holds_recovery_keys_and_no_passphrase(tmp_path: Path) -> None:
+    folder = PracticeFolder(tmp_path)
+    build(folder, practice(DISK))
+    keys = stored(folder)[escrow.KEYS]["donnees"]
+    sheet = escrow_sheet.sheet_for(folder, practice(DISK), Vault(PASSWORD))
+    for text in (escrow_sheet.as_text(sheet), escrow_sheet.as_html(sheet)):
+        assert keys["recovery_key"] in text
+        assert keys["passphrase"] not in text
+    assert keys["recovery_key"] not in repr(sheet)
+
+
+def test_no_sheet_before_the_key_is_in_the_vault(tmp_path: Path) -> None:
+    folder = PracticeFolder(tmp_path)
+    build(folder, practice())
+    with pytest.raises(AnswersError, match="rien à mettre"):
+        escrow_sheet.sheet_for(folder, practice(), Vault(PASSWORD))
+    with pytest.raises(AnswersError, match="n'a pas encore la clé"):
+        escrow_sheet.sheet_for(folder, practice(DISK), Vault(PASSWORD))

@@ -1,0 +1,121 @@
+"""The sheet for the sealed envelope: the recovery keys of a practice's encrypted volumes."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+
+from antiseche.errors import AnswersError
+from antiseche.i18n import _
+from antiseche.practice import escrow
+from antiseche.practice.folder import PracticeFolder
+from antiseche.practice.schema import Practice
+from antiseche.practice.secrets import Vault
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    """One volume of one machine. The passphrase stays in the vault: one key on paper is enough."""
+
+    host: str
+    volume: str
+    uuid: str
+    key: str
+
+    def __repr__(self) -> str:
+        return f"KeyRow({self.host!r}, {self.volume!r}, ***)"
+
+
+@dataclass(frozen=True)
+class KeySheet:
+    """What the sheet says."""
+
+    practice: str
+    contractor: str
+    phone: str
+    rows: tuple[KeyRow, ...]
+
+
+def sheet_for(folder: PracticeFolder, practice: Practice, vault: Vault) -> KeySheet:
+    """Collect the recovery keys that the vaults hold, those of volumes that left the answers included.
+
+    Raises:
+        AnswersError: no vault holds a key, or a declared volume has none yet.
+    """
+    rows: list[KeyRow] = []
+    for host in practice.hosts:
+        path = folder.inventory_dir / "host_vars" / host.name / "vault.yml"
+        values = vault.read(path) if path.is_file() else {}
+        missing = escrow.missing(values, [disk.name for disk in host.data_disks])
+        if missing:
+            raise AnswersError(
+                _("Le coffre n'a pas encore la clé de « {volume} » ({host}) : lancez « antiseche inventory {practice} ».").format(
+                    volume=missing[0], host=host.name, practice=folder.name
+                )
+            )
+        rows += [
+            KeyRow(host.name, name, keys["uuid"], keys["recovery_key"])
+            for name, keys in escrow.volumes_in(values).items()
+            if "recovery_key" in keys and "uuid" in keys
+        ]
+        root = values.get(escrow.ROOT)
+        if isinstance(root, dict):
+            rows.append(KeyRow(host.name, "/", "", str(root["recovery_key"])))
+    if not rows:
+        raise AnswersError(_("Aucun volume chiffré n'a de clé au coffre : rien à mettre sous enveloppe."))
+    return KeySheet(practice.practice.name, practice.maintenance.contractor, practice.maintenance.phone or "", tuple(rows))
+
+
+def _sentences(sheet: KeySheet) -> list[str]:
+    contact = f"{sheet.contractor} ({sheet.phone})" if sheet.phone else sheet.contractor
+    return [
+        _("Chaque clé ouvre son volume sans aucun mot de passe : qui la détient avec le disque lit tout."),
+        _("Elle ne sert que si la machine est en panne ou ne s'ouvre plus seule. Tapez-la telle quelle, tirets compris."),
+        _("Gardez cette feuille sous enveloppe scellée, loin des machines ; au moindre doute, prévenez {contact}.").format(
+            contact=contact
+        ),
+    ]
+
+
+def as_text(sheet: KeySheet) -> str:
+    """Return the sheet as plain text."""
+    lines = [_("CONFIDENTIEL - à remettre en main propre, sous enveloppe scellée"), "", sheet.practice]
+    lines += [_("Clés de secours des disques chiffrés"), ""]
+    for row in sheet.rows:
+        lines += [f"  {row.host} : {row.volume}   {row.uuid}".rstrip(), f"    {row.key}", ""]
+    return "\n".join([*lines, *_sentences(sheet)]) + "\n"
+
+
+_PAGE = """<!DOCTYPE html>
+<html><head><meta charset="utf-8"><title>{title}</title>
+<style>
+@page {{ size: A4; margin: 2cm }}
+body {{ font: 12pt/1.5 serif; max-width: 17cm; margin: 2cm auto }}
+.mark {{ border: 2pt solid; padding: .3cm; text-align: center; font-weight: bold }}
+.key {{ font: 14pt monospace; border: 1pt solid; padding: .3cm; overflow-wrap: anywhere }}
+.number {{ font: 9pt monospace }}
+div {{ break-inside: avoid }}
+</style></head><body>
+<p class="mark">{title}</p>
+<h1>{practice}</h1>
+<p>{subtitle}</p>
+{rows}
+{sentences}
+</body></html>
+"""
+
+
+def as_html(sheet: KeySheet) -> str:
+    """Return the sheet as one self-contained page to print."""
+    rows = "\n".join(
+        f'<div><h2>{html.escape(row.host)} : {html.escape(row.volume)}</h2><p class="number">{html.escape(row.uuid)}</p>'
+        f'<p class="key">{html.escape(row.key)}</p></div>'
+        for row in sheet.rows
+    )
+    return _PAGE.format(
+        title=html.escape(_("CONFIDENTIEL - à remettre en main propre, sous enveloppe scellée")),
+        practice=html.escape(sheet.practice),
+        subtitle=html.escape(_("Clés de secours des disques chiffrés")),
+        rows=rows,
+        sentences="\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in _sentences(sheet)),
+    )
