@@ -262,9 +262,11 @@ class Volume:
     def _enrol_tpm(self) -> None:
         device, wanted = self._target(), self.wanted
         self._drop_orphans()
+        # On its own: systemd-cryptenroll sees a binding to the same measurements, even to a TPM that is gone, and does nothing.
+        checked("systemd-cryptenroll", "--wipe-slot=tpm2", device.real)
         with secret_file(wanted.passphrase) as (key, descriptor):
             checked(
-                "systemd-cryptenroll", f"--unlock-key-file={key}", "--wipe-slot=tpm2", "--tpm2-device=auto",
+                "systemd-cryptenroll", f"--unlock-key-file={key}", "--tpm2-device=auto",
                 f"--tpm2-pcrs={PCRS}", device.real, fds=[descriptor],
             )  # fmt: skip
         if not tpm_opens(device.real):
