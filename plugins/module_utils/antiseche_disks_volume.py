@@ -72,7 +72,8 @@ class Volume:
         """Find the volume: by its own number first, since names of disks move."""
         own = look(str(BY_UUID / self.wanted.uuid))
         self.device = own or look(self.wanted.device)
-        self.header = header(self.device.real) if self.device else None
+        # A blank disk is told without cryptsetup, which check mode does not find on a machine that has nothing yet.
+        self.header = header(self.device.real) if self.device and self.device.signatures else None
         if self.header and self.header.uuid != self.wanted.uuid:
             self.header = None
 

@@ -22,7 +22,7 @@ def command() -> None:
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help=_("Fichier à écrire (0600) ; en .html, une page à imprimer."),
+    help=_("Fichier à écrire (0600) : .pdf ou .html à imprimer, du texte sinon."),
 )
 @click.option("--show", is_flag=True, help=_("Affiche les clés à l'écran, malgré les regards."))
 @vault_option
@@ -30,8 +30,9 @@ def print_sheet(practice: str, output: Path | None, show: bool, vault_password_f
     """Write or print the sheet."""
     from antiseche.practice import vault_password
     from antiseche.practice.answers import load_answers
-    from antiseche.practice.atomic import write_text
-    from antiseche.practice.escrow_sheet import as_html, as_text, sheet_for
+    from antiseche.practice.atomic import write_bytes
+    from antiseche.practice.escrow_print import rendered
+    from antiseche.practice.escrow_sheet import as_text, sheet_for
     from antiseche.practice.folder import find_practice
     from antiseche.practice.secrets import Vault
 
@@ -46,6 +47,40 @@ def print_sheet(practice: str, output: Path | None, show: bool, vault_password_f
     if output is None:
         click.echo(as_text(sheet), nl=False)
         return 0
-    write_text(output, as_html(sheet) if output.suffix.lower() in (".html", ".htm") else as_text(sheet), mode=0o600)
+    write_bytes(output, rendered(sheet, output.suffix), mode=0o600)
     click.echo(_("Fiche écrite : {path}. Imprimez-la, scellez-la, puis effacez le fichier.").format(path=output), err=True)
+    return 0
+
+
+@command.command("header", help=_("Rend la copie de l'en-tête d'un volume, quand celui du disque est perdu."))
+@practice_argument
+@click.option("--host", required=True, metavar=_("MACHINE"), help=_("La machine du volume."))
+@click.option("--volume", required=True, metavar=_("NOM"), help=_("Le nom du volume ; « systeme » pour le disque système."))
+@click.option(
+    "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help=_("Fichier à écrire (0600), 16 Mio.")
+)
+@vault_option
+def give_header(practice: str, host: str, volume: str, output: Path, vault_password_file: Path | None) -> int:
+    """Write the newest copy of a volume's header, and say how it goes back."""
+    from antiseche.practice import vault_password
+    from antiseche.practice.answers import load_answers
+    from antiseche.practice.atomic import write_bytes
+    from antiseche.practice.escrow_header import newest
+    from antiseche.practice.folder import find_practice
+    from antiseche.practice.secrets import Vault
+
+    folder = find_practice(practice)
+    answers = load_answers(folder)
+    if host not in {one.name for one in answers.hosts}:
+        raise AnswersError(_("« {host} » n'est pas une machine de ce cabinet.").format(host=host))
+    vault = Vault(vault_password.obtain(answers.practice.id, vault_password_file))
+    kept = newest(folder, host, volume, vault)
+    write_bytes(output, kept.content, mode=0o600)
+    click.echo(
+        _(
+            "En-tête écrit : {path}. Sur {host}, volume fermé : cryptsetup luksHeaderRestore --header-backup-file FICHIER {device},"
+            " puis redéployez."
+        ).format(path=output, host=host, device=kept.device),
+        err=True,
+    )
     return 0

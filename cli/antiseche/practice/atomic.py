@@ -49,8 +49,18 @@ def write_text(path: Path, text: str, mode: int = 0o600) -> None:
         AnswersError: the place cannot be written; more room, another place or other rights would do.
         AntisecheError: the disk is failing.
     """
+    write_bytes(path, text.encode("utf-8"), mode)
+
+
+def write_bytes(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Write beside the file, flush, then rename over it.
+
+    Raises:
+        AnswersError: the place cannot be written; more room, another place or other rights would do.
+        AntisecheError: the disk is failing.
+    """
     try:
-        _replace(path, text, mode)
+        _replace(path, content, mode)
     except OSError as error:
         raise explained(error, path) from None
 
@@ -88,13 +98,13 @@ def explained(error: OSError, path: Path) -> AntisecheError:
     )
 
 
-def _replace(path: Path, text: str, mode: int) -> None:
+def _replace(path: Path, content: bytes, mode: int) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
+        with os.fdopen(descriptor, "wb") as stream:
             _keep_owner(stream.fileno(), path)
             os.fchmod(stream.fileno(), mode)
-            stream.write(text)
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         Path(name).replace(path)

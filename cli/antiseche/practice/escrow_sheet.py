@@ -66,7 +66,18 @@ def sheet_for(folder: PracticeFolder, practice: Practice, vault: Vault) -> KeySh
     return KeySheet(practice.practice.name, practice.maintenance.contractor, practice.maintenance.phone or "", tuple(rows))
 
 
-def _sentences(sheet: KeySheet) -> list[str]:
+def mark() -> str:
+    """Return the line at the top."""
+    return _("CONFIDENTIEL - à remettre en main propre, sous enveloppe scellée")
+
+
+def title() -> str:
+    """Return what the sheet is."""
+    return _("Clés de secours des disques chiffrés")
+
+
+def sentences(sheet: KeySheet) -> list[str]:
+    """Return what its reader must know."""
     contact = f"{sheet.contractor} ({sheet.phone})" if sheet.phone else sheet.contractor
     return [
         _("Chaque clé ouvre son volume sans aucun mot de passe : qui la détient avec le disque lit tout."),
@@ -74,16 +85,16 @@ def _sentences(sheet: KeySheet) -> list[str]:
         _("Gardez cette feuille sous enveloppe scellée, loin des machines ; au moindre doute, prévenez {contact}.").format(
             contact=contact
         ),
+        _("Remise en main propre le : ____________  Signature : ______________________"),
     ]
 
 
 def as_text(sheet: KeySheet) -> str:
     """Return the sheet as plain text."""
-    lines = [_("CONFIDENTIEL - à remettre en main propre, sous enveloppe scellée"), "", sheet.practice]
-    lines += [_("Clés de secours des disques chiffrés"), ""]
+    lines = [mark(), "", sheet.practice, title(), ""]
     for row in sheet.rows:
         lines += [f"  {row.host} : {row.volume}   {row.uuid}".rstrip(), f"    {row.key}", ""]
-    return "\n".join([*lines, *_sentences(sheet)]) + "\n"
+    return "\n".join([*lines, *sentences(sheet)]) + "\n"
 
 
 _PAGE = """<!DOCTYPE html>
@@ -96,9 +107,9 @@ body {{ font: 12pt/1.5 serif; max-width: 17cm; margin: 2cm auto }}
 .number {{ font: 9pt monospace }}
 div {{ break-inside: avoid }}
 </style></head><body>
-<p class="mark">{title}</p>
+<p class="mark">{mark}</p>
 <h1>{practice}</h1>
-<p>{subtitle}</p>
+<p>{title}</p>
 {rows}
 {sentences}
 </body></html>
@@ -113,9 +124,9 @@ def as_html(sheet: KeySheet) -> str:
         for row in sheet.rows
     )
     return _PAGE.format(
-        title=html.escape(_("CONFIDENTIEL - à remettre en main propre, sous enveloppe scellée")),
+        title=html.escape(title()),
+        mark=html.escape(mark()),
         practice=html.escape(sheet.practice),
-        subtitle=html.escape(_("Clés de secours des disques chiffrés")),
         rows=rows,
-        sentences="\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in _sentences(sheet)),
+        sentences="\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences(sheet)),
     )
