@@ -78,8 +78,8 @@ def give_header(practice: str, host: str, volume: str, output: Path, vault_passw
     write_bytes(output, kept.content, mode=0o600)
     click.echo(
         _(
-            "En-tête écrit : {path}. Sur {host}, volume fermé : cryptsetup luksHeaderRestore --header-backup-file FICHIER {device},"
-            " puis redéployez."
+            "En-tête écrit : {path}. Sur {host}, volume fermé :"
+            " cryptsetup luksHeaderRestore --header-backup-file FICHIER {device}, puis redéployez."
         ).format(path=output, host=host, device=kept.device),
         err=True,
     )

@@ -15,7 +15,7 @@ from antiseche.practice import escrow
 from antiseche.practice.folder import PracticeFolder
 from antiseche.practice.secrets import Vault
 
-# LUKS2 on-disk format, version 1.1.4, section 2.1: the sequence number follows magic, version and size; it grows with each change.
+# LUKS2 on-disk format, version 1.1.4, section 2.1: after magic, version and size comes a number that grows with each change.
 _SEQUENCE = slice(16, 24)
 _MAGIC = b"LUKS\xba\xbe"
 
