@@ -78,8 +78,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
 
     def _keep(self, folder: Path, one: dict[str, str]) -> None:
         """Encrypt a header and write it in one step; read it back before it counts."""
-        name = f"{one['name']}.{one['digest']}.header"
-        if not _STORED.fullmatch(name):
+        name = f"{one.get('name')}.{one.get('digest')}.header" if isinstance(one, dict) else ""
+        if not _STORED.fullmatch(name):  # a machine must not choose where files go
             raise AnsibleError("bad header name")
         plain = json.dumps(one, sort_keys=True).encode()
         lib = self._loader._vault

@@ -22,7 +22,8 @@ from antiseche.lab import acceleration, agent, card, images, network, process, s
 from antiseche.lab.machine_files import machine_files, machine_id
 from antiseche.lab.model import RELEASES, ExecResult, LabError, LabState, Machine
 
-_MEMORY_MIB, _PROCESSORS = 1536, 2
+# One processor: while the kernel patches its own code, another emulated one may run the old translation of it and panic (int3).
+_MEMORY_MIB, _PROCESSORS = 1536, 1
 _SOCKET_PATH = 107  # bytes: unix(7)
 _READY = ("running", "degraded")
 _ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/root", "TERM=dumb")

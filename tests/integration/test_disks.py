@@ -1,0 +1,274 @@
+"""Encrypted disks on a full machine: what is refused, power cuts at every step, a lost TPM, a lost header, no key left behind.
+
+The tests follow one another, as the life of a machine does: what one leaves, the next finds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from antiseche.lab import labs, maintenance
+from antiseche.lab.model import Equipment, MachineSpec
+from antiseche.lab.requirements import requirements
+from antiseche.practice import escrow
+from antiseche.practice.folder import PracticeFolder
+from antiseche.practice.secrets import Vault
+
+pytestmark = pytest.mark.lab
+
+HOST = "serveur"
+PASSWORD = b"essai"
+ROLE = ("--role", "disk_encryption")
+BLANK = "/dev/disk/by-id/virtio-antiseche-data1"
+DONNEES = {"name": "donnees", "device": BLANK, "mount": "/srv/donnees"}
+TEXT = "Les patients d'un cabinet fictif"
+# What each further disk carries, how it gets there, and what its refusal says.
+CARRIED = {
+    "vdc": ("mkfs.ext4 -q -F /dev/vdc", "porte un système de fichiers (ext4)"),
+    "vdd": ("echo 'label: gpt' | sfdisk -q /dev/vdd", "porte une table de partitions"),
+    "vde": ("pvcreate -q /dev/vde", "groupe de volumes LVM"),
+    "vdf": (
+        "mdadm --create /dev/md0 --run --level=1 --force --raid-devices=1 --metadata=1.2 /dev/vdf && mdadm --stop /dev/md0",
+        "ensemble RAID (linux_raid_member)",
+    ),
+    "vdg": (
+        "echo autre | cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /dev/vdg -",
+        "volume LUKS que ce kit n'a pas fait",
+    ),
+    "vdh": ("printf x | dd of=/dev/vdh bs=1 seek=4097 conv=notrunc status=none", "n'est pas vierge"),
+}
+
+
+class Site:
+    """A practice of one full machine, and the contractor's command line."""
+
+    def __init__(self, root: Path, lab: labs.Lab) -> None:
+        self.lab = lab
+        self.folder = PracticeFolder(root / "tilleuls")
+        self.folder.root.mkdir()
+        self.password = root / "password"
+        self.password.write_bytes(PASSWORD)
+        self.password.chmod(0o600)
+        self.folder.known_hosts.write_text((lab.folder / "known_hosts").read_text(encoding="utf-8"), encoding="utf-8")
+
+    def answer(self, *disks: dict[str, str]) -> None:
+        """Write the answers and build the inventory; this is when keys are drawn."""
+        machine = self.lab.machine(HOST)
+        answers = {
+            "version": 1,
+            "practice": {"id": "tilleuls", "name": "Cabinet des Tilleuls"},
+            "people": [{"login": "cexemple", "name": "Dr Camille Exemple", "function": "doctor", "admin": True}],
+            "hosts": [
+                {
+                    "name": HOST,
+                    "kind": "server",
+                    "system": machine.system,
+                    "address": machine.address,
+                    "users": ["cexemple"],
+                    "data_disks": list(disks),
+                }
+            ],
+            "network": {"lan": self.lab.state.subnet},
+            "maintenance": {
+                "contractor": "Prestataire Exemple",
+                "account": "antiseche",
+                "addresses": [f"{self.lab.gateway}/32"],
+                "public_keys": [self.lab.public_key],
+            },
+        }
+        self.folder.answers_file.write_text(yaml.safe_dump(answers, allow_unicode=True), encoding="utf-8")
+        code, out, err = self.run("inventory", key=False)
+        assert code == 0, out + err
+
+    def start(self, *words: str, key: bool = True) -> subprocess.Popen[str]:
+        access = ["--vault-password-file", str(self.password)]
+        access += ["--private-key", str(self.lab.private_key)] if key else []
+        verb, *options = words
+        return subprocess.Popen(
+            [sys.executable, "-m", "antiseche", *verb.split(), str(self.folder.root), *options, *access],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "ANTISECHE_LANG": "fr"},
+        )
+
+    def run(self, *words: str, key: bool = True) -> tuple[int, str, str]:
+        with self.start(*words, key=key) as process:
+            out, err = process.communicate(timeout=600)
+        assert "Traceback" not in err, err
+        return process.returncode, out, err
+
+    def deploy(self, code: int = 0) -> str:
+        """Deploy; return all that was said."""
+        returned, out, err = self.run("deploy", "--yes", *ROLE)
+        assert returned == code, out + err
+        return out + err
+
+    def outcomes(self) -> dict[str, tuple[str, str]]:
+        """Return what the checks say: outcome and message by control."""
+        _code, out, err = self.run("verify", "--json", *ROLE)
+        assert out, err
+        return {r["control"]: (r["outcome"], r.get("message") or "") for r in json.loads(out)["results"] if r["host"] == HOST}
+
+    def keys(self) -> dict[str, str]:
+        values = Vault(PASSWORD).read(self.folder.inventory_dir / "host_vars" / HOST / "vault.yml")
+        return escrow.volumes_in(values)["donnees"]
+
+    def headers(self) -> list[str]:
+        return sorted(path.name for path in (self.folder.root / "escrow" / HOST).glob("*.header"))
+
+    def sh(self, script: str, stdin: bytes = b"") -> str:
+        done = self.lab.exec(HOST, ["sh", "-euc", script], stdin, 300)
+        assert done.rc == 0, done.stderr.decode() + done.text()
+        return done.text().strip()
+
+    def power_cut(self) -> None:
+        self.lab.driver.power_cut(self.lab.machine(HOST))
+
+    def power_on(self) -> None:
+        self.lab.driver.power_on(self.lab.machine(HOST), 300)
+
+    def cut_during(self, program: str) -> None:
+        """Deploy, and cut the power while the machine runs that program."""
+        process = self.start("deploy", "--yes", *ROLE)
+        wait_for(lambda: self.lab.exec(HOST, ["pgrep", "-f", program]).rc == 0)
+        self.power_cut()
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 4, out + err
+        assert "Traceback" not in err
+        self.power_on()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    assert not requirements(full=True), "this machine must be able to run full machines"
+    name = f"test-disks-{os.getpid()}"
+    equipment = Equipment((192, *[64 for _disk in CARRIED]))
+    try:
+        lab = labs.up(name, [MachineSpec(HOST, "debian13", equipment=equipment)], driver="qemu")
+        maintenance.bootstrap(lab)
+        yield Site(tmp_path_factory.mktemp("disks"), lab)
+    finally:
+        labs.down(name)
+
+
+def test_whatever_carries_something_is_refused_and_then_nothing_at_all_is_touched(site: Site) -> None:
+    for script, _sentence in CARRIED.values():
+        site.sh(script)
+    everything = "sha256sum /dev/vd[b-h] /etc/crypttab /etc/fstab 2>/dev/null || true"
+    before = site.sh(everything)
+    site.answer(DONNEES, *({"name": name, "device": f"/dev/{name}", "mount": f"/srv/{name}"} for name in CARRIED))
+    said = site.deploy(code=5)
+    for name, (_script, sentence) in CARRIED.items():
+        assert any(part.strip().startswith(f"/dev/{name}") and sentence in part for part in said.split(" ; ")) or (
+            f"/dev/{name} " in said and sentence in said
+        ), said
+    assert site.sh(everything) == before
+    assert site.headers() == []
+
+
+def test_power_cut_while_the_volume_is_formatted(site: Site) -> None:
+    site.answer(DONNEES)
+    drawn = site.keys()
+    site.cut_during("cryptsetup luksFormat")
+    site.answer(DONNEES)
+    assert site.keys() == drawn
+    site.cut_during("cryptsetup luksAddKey")
+
+
+def test_power_cut_while_the_tpm_is_enrolled(site: Site) -> None:
+    site.cut_during("systemd-cryptenroll --unlock-key-file")
+
+
+def test_a_header_that_cannot_be_kept_fails_the_run_and_the_next_one_keeps_it(site: Site) -> None:
+    place = site.folder.root / "escrow"
+    place.write_text("", encoding="utf-8")
+    assert "n'a pas pu être rangé au coffre" in site.deploy(code=5)
+    place.unlink()
+    assert "coffre" in site.deploy()
+    assert len(site.headers()) == 1
+    site.sh(f'printf %s "{TEXT}" > /srv/donnees/essai && sync')
+
+
+def test_after_a_power_cut_the_tpm_opens_it_and_nothing_has_drifted(site: Site) -> None:
+    site.power_cut()
+    site.power_on()
+    assert site.sh("cat /srv/donnees/essai") == TEXT
+    code, out, err = site.run("drift", "--json", *ROLE)
+    found = json.loads(out)
+    assert found["configuration"] == [], out + err
+    # The lab machine's own system disk is in the clear: told each time, and nothing else is.
+    assert code == 3
+    outcomes = {r["control"]: r["outcome"] for r in found["results"]}
+    assert outcomes.pop("CHF-01") == "fail"
+    assert set(outcomes.values()) == {"pass"}
+
+
+def test_no_key_is_on_the_machines_system_disk(site: Site) -> None:
+    """Looked for in what the machine ever wrote: deleted files, logs and swap included."""
+    site.power_cut()
+    system = (site.lab.folder / "machines" / HOST / "disks" / "system").read_bytes()
+    keys = site.keys()
+    assert keys["uuid"].encode() in system  # crypttab: what is written there can be found
+    assert keys["passphrase"].encode() not in system
+    assert keys["recovery_key"].encode() not in system
+
+
+def test_the_vaults_recovery_key_opens_what_a_lost_tpm_does_not(site: Site) -> None:
+    site.lab.full().forget_tpm(site.lab.machine(HOST))
+    site.power_on()
+    assert site.sh("findmnt /srv/donnees || echo none") == "none"
+    assert "la puce TPM" in site.outcomes()["CHF-04"][1] or "pas ouvert" in site.outcomes()["CHF-04"][1]
+    key = site.keys()["recovery_key"].encode()
+    opening = f"cryptsetup open --disable-external-tokens --key-file - {BLANK} secours"
+    assert site.lab.exec(HOST, ["sh", "-c", opening], key[:-1] + b"x").rc != 0
+    site.sh(opening, key)
+    assert site.sh("mount -o ro /dev/mapper/secours /mnt; cat /mnt/essai; umount /mnt; cryptsetup close secours") == TEXT
+    site.deploy()
+    assert site.outcomes()["CHF-04"][0] == "pass"
+    assert site.sh("cat /srv/donnees/essai") == TEXT
+
+
+def test_a_lost_header_stops_the_run_and_comes_back_from_the_vault(site: Site, tmp_path: Path) -> None:
+    site.sh(
+        "umount /srv/donnees; cryptsetup close donnees; dd if=/dev/zero of=/dev/vdb bs=1M count=16 conv=notrunc status=none; sync"
+    )
+    assert "restaurez-le depuis le coffre" in site.deploy(code=5)
+    file = tmp_path / "header"
+    code, out, err = site.run("escrow header", "--host", HOST, "--volume", "donnees", "--output", str(file), key=False)
+    assert code == 0, out + err
+    assert file.stat().st_mode & 0o777 == 0o600
+    site.sh(f"cat > /run/header; cryptsetup luksHeaderRestore -q --header-backup-file /run/header {BLANK}", file.read_bytes())
+    site.deploy()
+    assert site.sh("cat /srv/donnees/essai") == TEXT
+
+
+def test_swap_and_volumes_in_the_clear_are_found(site: Site) -> None:
+    site.sh(
+        "fallocate -l 32M /swap && chmod 600 /swap && mkswap -q /swap && swapon /swap; mkdir -p /mnt/vdc; mount /dev/vdc /mnt/vdc"
+    )
+    found: dict[str, Any] = site.outcomes()
+    assert found["CHF-06"][0] == "fail"
+    assert "/swap" in found["CHF-06"][1]
+    assert found["CHF-05"][0] == "fail"
+    assert "/dev/vdc" in found["CHF-05"][1]
+    site.sh("swapoff /swap; rm /swap; umount /mnt/vdc")
+    found = site.outcomes()
+    assert (found["CHF-05"][0], found["CHF-06"][0]) == ("pass", "pass")
