@@ -219,6 +219,12 @@ class Header:
         """Return the tokens of a type."""
         return [token for token in self.metadata.get("tokens", {}).values() if token.get("type") == kind]
 
+    @property
+    def loose(self) -> list[str]:
+        """Slots that no token points to: a passphrase's, or what an enrolment left when it was cut."""
+        held = {str(slot) for token in self.metadata.get("tokens", {}).values() for slot in token.get("keyslots", [])}
+        return [slot for slot in self.slots if slot not in held]
+
     def slots_of(self, kind: str) -> list[str]:
         """Return the key slots that tokens of a type point to."""
         return [str(slot) for token in self.tokens(kind) for slot in token.get("keyslots", [])]
@@ -242,8 +248,10 @@ def header(path: str) -> Header | None:
     return Header(uuid.stdout.strip(), digest, json.loads(dumped.stdout))
 
 
-def opening_slot(path: str, secret: str) -> str | None:
-    """Return the number of the slot that a passphrase or recovery key opens, or None. Activates nothing.
+def opening_slot(path: str, secret: str, slot: str = "") -> str | None:
+    """Return the number of the slot that a passphrase or recovery key opens, or None; only that slot when one is given.
+
+    Activates nothing. Each slot that is tried costs a key derivation.
 
     Raises:
         DiskError: the key could not be tried.
@@ -251,7 +259,7 @@ def opening_slot(path: str, secret: str) -> str | None:
     with secret_file(secret) as (key, descriptor):
         # LUKS2 tokens would open it without the key: they are left out.
         argv = ("cryptsetup", "open", "--verbose", "--test-passphrase", "--disable-external-tokens", "--key-file", key, path)
-        done = run(*argv, fds=[descriptor])
+        done = run(*argv, *(("--key-slot", slot) if slot else ()), fds=[descriptor])
     if done.returncode not in (0, 1, 2):
         raise DiskError(f"une clé n'a pas pu être essayée (cryptsetup, code {done.returncode}) : {done.stderr.strip()[-200:]}")
     found = re.search(r"Key slot (\d+) unlocked", done.stdout + done.stderr)

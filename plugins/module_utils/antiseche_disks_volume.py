@@ -38,6 +38,10 @@ MAPPER = Path("/dev/mapper")
 BY_UUID = Path("/dev/disk/by-uuid")
 MOUNTS = Path("/proc/self/mounts")
 PCRS = "7"
+FIRST_SLOT = "0"  # the passphrase's
+# RFC 9106, section 4, second recommended option, for small memories. The keys are 256 bits of chance, which no dictionary holds:
+# a machine short of memory must be able to try them, and more would only make it wait.
+PBKDF = (*("--pbkdf", "argon2id", "--pbkdf-memory", "65536", "--pbkdf-force-iterations", "4", "--pbkdf-parallel", "4"),)
 STEPS = ("encrypted", "recovery key", "TPM unlock", "opened", "file system", "crypttab", "fstab", "mounted")
 
 
@@ -229,10 +233,11 @@ class Volume:
         self.memory.remember(phase=FORMATTING, uuid=wanted.uuid, identity=device.identity, tried="")
         with secret_file(wanted.passphrase) as (key, descriptor):
             checked(
-                "cryptsetup", "luksFormat", "--batch-mode", "--type", "luks2", "--pbkdf", "argon2id",
-                "--cipher", "aes-xts-plain64", "--key-size", "512", "--hash", "sha256", "--uuid", wanted.uuid,
-                "--label", f"antiseche-{wanted.name}"[:47], "--key-slot", "0", "--key-file", key, device.real, fds=[descriptor],
-            )  # fmt: skip
+                *("cryptsetup", "luksFormat", "--batch-mode", "--type", "luks2", *PBKDF, "--cipher", "aes-xts-plain64"),
+                *("--key-size", "512", "--hash", "sha256", "--uuid", wanted.uuid, "--label", f"antiseche-{wanted.name}"[:47]),
+                *("--key-slot", FIRST_SLOT, "--key-file", key, device.real),
+                fds=[descriptor],
+            )
         run("udevadm", "settle", "--timeout=30")
         if opening_slot(device.real, wanted.passphrase) is None:
             raise DiskError(f"le volume « {wanted.name} » ne s'ouvre pas après son chiffrement")
@@ -244,19 +249,31 @@ class Volume:
         found = header(device.real)
         if found is None or slot not in found.slots_of("systemd-recovery"):
             raise DiskError(f"la clé de secours du volume « {wanted.name} » n'a pas pu être inscrite")
-        if opening_slot(device.real, wanted.passphrase) is None:
+        self._try_both(found)
+
+    def _try_both(self, found: Header) -> None:
+        """Try both keys against a header that has just changed, and remember that they were.
+
+        Raises:
+            DiskError: one of them does not open the volume.
+        """
+        device, wanted = self._target(), self.wanted
+        slots = [*found.slots_of("systemd-recovery"), ""]
+        if all(opening_slot(device.real, wanted.recovery_key, slot) is None for slot in slots):
+            raise DiskError(f"le volume « {wanted.name} » ne s'ouvre plus avec la clé de secours du coffre")
+        slots = [FIRST_SLOT, ""] if FIRST_SLOT in found.slots else [""]
+        if all(opening_slot(device.real, wanted.passphrase, slot) is None for slot in slots):
             raise DiskError(f"le volume « {wanted.name} » ne s'ouvre plus avec la phrase du coffre")
         self.memory.remember(tried=tried(found.digest, wanted.passphrase, wanted.recovery_key))
 
     def _drop_orphans(self) -> None:
         """Free slots that an enrolment left when the power went: nobody knows their key. Only while nothing is stored yet."""
-        if self.phase != FORMATTING or self.header is None:
+        if self.phase != FORMATTING or self.header is None or len(self.header.loose) <= 1:  # the passphrase's
             return
         device, wanted = self._target(), self.wanted
-        kept = {slot for token in self.header.metadata.get("tokens", {}).values() for slot in token.get("keyslots", [])}
-        kept |= {slot for key in (wanted.passphrase, wanted.recovery_key) if (slot := opening_slot(device.real, key)) is not None}
-        for slot in self.header.slots:
-            if slot not in kept:
+        keys = (wanted.passphrase, wanted.recovery_key)
+        for slot in self.header.loose:
+            if all(opening_slot(device.real, key, slot) is None for key in keys):
                 with secret_file(wanted.passphrase) as (key, descriptor):
                     checked("cryptsetup", "luksKillSlot", "--batch-mode", "--key-file", key, device.real, slot, fds=[descriptor])
 
@@ -273,9 +290,8 @@ class Volume:
         if not tpm_opens(device.real):
             raise DiskError(f"la puce TPM n'ouvre pas le volume « {wanted.name} » qu'on vient de lui confier")
         found = header(device.real)
-        keys = (wanted.passphrase, wanted.recovery_key)
-        if found and all(opening_slot(device.real, key) is not None for key in keys):
-            self.memory.remember(tried=tried(found.digest, *keys))
+        if found is not None:
+            self._try_both(found)
 
     def _activate(self) -> None:
         words = ["--allow-discards"] if self.wanted.discard else []
@@ -318,22 +334,13 @@ class Volume:
 
 def add_recovery(path: str, passphrase: str, recovery_key: str) -> str:
     """Give a volume its recovery key, tried before it counts; return the slot. What is there already stays."""
-    slot = opening_slot(path, recovery_key)
+    found = header(path)
+    # Beside the passphrase's slot there is none that could hold it: nothing to try.
+    slot = opening_slot(path, recovery_key) if found is not None and len(found.slots) > 1 else None
     if slot is None:
         with secret_file(passphrase) as (old, first), secret_file(recovery_key) as (new, second):
-            checked(
-                "cryptsetup",
-                "luksAddKey",
-                "--batch-mode",
-                "--pbkdf",
-                "argon2id",
-                "--key-file",
-                old,
-                path,
-                new,
-                fds=[first, second],
-            )
-        slot = opening_slot(path, recovery_key)
+            checked("cryptsetup", "luksAddKey", "--batch-mode", *PBKDF, "--key-file", old, path, new, fds=[first, second])
+        slot = next((new for new in _new_slots(path, found) if opening_slot(path, recovery_key, new) is not None), None)
     if slot is None:
         raise DiskError("la clé de secours n'ouvre pas le volume où elle vient d'être inscrite : disque défaillant ?")
     found = header(path)
@@ -341,6 +348,11 @@ def add_recovery(path: str, passphrase: str, recovery_key: str) -> str:
         # The type that systemd's own tools know: what lists this slot calls it a recovery key.
         _import_token(path, {"type": "systemd-recovery", "keyslots": [slot]})
     return slot
+
+
+def _new_slots(path: str, before: Header | None) -> list[str]:
+    after = header(path)
+    return [slot for slot in (after.slots if after else []) if before is None or slot not in before.slots]
 
 
 def _import_token(path: str, token: dict[str, Any]) -> None:

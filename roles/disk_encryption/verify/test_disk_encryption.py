@@ -14,6 +14,7 @@ LSBLK = "lsblk --json --bytes --output NAME,PATH,TYPE,FSTYPE,UUID,MOUNTPOINTS"
 # The boot loader must read them before any key is there; they hold no data of anybody.
 BOOT = ("/boot", "/boot/efi", "/efi")
 ARGON = "argon2id"
+LEAST_MEMORY = 65536  # KiB: RFC 9106, section 4, second recommended option
 
 
 def tree(host: Any) -> list[tuple[dict[str, Any], bool]]:
@@ -81,6 +82,8 @@ def test_declared_volumes_are_encrypted_and_in_use(host: Any, expected: dict[str
         for number, slot in disk["header"]["keyslots"].items():
             kind = slot["kdf"]["type"]
             assert number in tpm or kind == ARGON, f"« {disk['name']} » : l'emplacement {number} est protégé par {kind}."
+            memory = slot["kdf"].get("memory", 0)
+            assert number in tpm or memory >= LEAST_MEMORY, f"« {disk['name']} » : l'emplacement {number} n'use que {memory} Kio."
             assert slot["key_size"] == 64, f"« {disk['name']} » : clé de {slot['key_size'] * 8} bits ; attendu : 512."
         at_boot = host.run(f"systemctl show -p SourcePath --value 'systemd-cryptsetup@{escaped(disk['name'])}.service'").stdout
         assert at_boot.strip() == "/etc/crypttab", f"« {disk['name']} » ne sera pas ouvert au prochain démarrage."

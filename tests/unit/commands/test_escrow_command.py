@@ -21,13 +21,19 @@ ANSWERS = {
     "people": [{"login": "cexemple", "name": "Dr Camille Exemple", "function": "doctor"}],
     "hosts": [
         {
-            "name": "serveur", "kind": "server", "system": "debian13", "address": "192.168.42.2", "users": ["cexemple"],
+            "name": "serveur",
+            "kind": "server",
+            "system": "debian13",
+            "address": "192.168.42.2",
+            "users": ["cexemple"],
             "data_disks": [{"name": "donnees", "device": "/dev/vdb", "mount": "/srv/donnees"}],
         }
     ],
     "network": {"lan": "192.168.42.0/24"},
     "maintenance": {
-        "contractor": "Prestataire Exemple", "account": "antiseche", "addresses": ["192.168.42.200/32"],
+        "contractor": "Prestataire Exemple",
+        "account": "antiseche",
+        "addresses": ["192.168.42.200/32"],
         "public_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE3WgC5WKWjujxy22vCJNo5yps7svkprtAw75EuMvRe2 exemple"],
     },
 }
