@@ -24,6 +24,7 @@ LEAST = 64 * 1024 * 1024
 # LUKS2 on-disk format, version 1.1.4, section 2.1: magic, version, size of the binary and JSON areas (big endian).
 _MAGIC = b"LUKS\xba\xbe"
 _HEADER_SIZES = range(0x4000, 0x400000 + 1)
+_UUID = slice(168, 208)
 
 
 class DiskError(RuntimeError):
@@ -246,6 +247,13 @@ def header(path: str) -> Header | None:
         device.seek(0)
         digest = hashlib.sha256(device.read(2 * size)).hexdigest()
     return Header(uuid.stdout.strip(), digest, json.loads(dumped.stdout))
+
+
+def claimed_uuid(path: str) -> str:
+    """Return the number that a LUKS2 header gives, whole or torn; empty when there is no such header."""
+    with Path(path).open("rb") as device:
+        first = device.read(_UUID.stop)
+    return first[_UUID].rstrip(b"\0").decode("ascii", "replace") if first.startswith(_MAGIC) else ""
 
 
 def opening_slot(path: str, secret: str, slot: str = "") -> str | None:

@@ -19,6 +19,7 @@ from ansible.module_utils.antiseche_disks_read import (
     DiskError,
     Header,
     checked,
+    claimed_uuid,
     has_tpm,
     header,
     look,
@@ -112,8 +113,9 @@ class Volume:
                 f" ; s'il s'agit d'un disque neuf, donnez-lui un autre nom dans les réponses"
             )
         reason = refusal(device)
-        # Our own luksFormat, cut before the header was whole: bytes, but nothing that anybody recognises.
-        if reason and not device.signatures and not device.mounts and not device.holders and self.phase == FORMATTING:
+        # Our own luksFormat, cut before the header was whole: bytes that nobody recognises, or a torn header with our number.
+        ours = not device.signatures or claimed_uuid(device.real) == self.wanted.uuid
+        if reason and ours and not device.mounts and not device.holders and self.phase == FORMATTING:
             return ""
         return reason or self._hidden_files()
 

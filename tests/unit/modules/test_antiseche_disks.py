@@ -15,6 +15,7 @@ from module_process import load
 
 read: Any = importlib.import_module("ansible.module_utils.antiseche_disks_read")
 state: Any = importlib.import_module("ansible.module_utils.antiseche_disks_state")
+root: Any = importlib.import_module("ansible.module_utils.antiseche_disks_root")
 volume: Any = importlib.import_module("ansible.module_utils.antiseche_disks_volume")
 
 MIB = 1024 * 1024
@@ -266,6 +267,22 @@ class TestVolume:
         found.memory.remember(phase=state.FORMATTING, uuid=found.wanted.uuid, identity=found.device.identity)
         assert found.problem() == ""
 
+    @needs_cryptsetup
+    @pytest.mark.usefixtures("made")
+    def test_a_torn_header_is_taken_up_again_only_with_our_number_and_our_note(self, luks: Path, tmp_path: Path) -> None:
+        uuid = read.header(str(luks)).uuid
+        with luks.open("r+b") as file:
+            file.seek(4096)
+            file.write(bytes(16 * MIB - 4096))  # the magic and the number stand, nothing behind them
+        assert read.header(str(luks)) is None
+        found = self.of(luks, tmp_path, uuid)
+        assert "que ce kit n'a pas fait" in found.problem()
+        found.memory.remember(phase=state.FORMATTING, uuid=uuid, identity=found.device.identity)
+        assert found.problem() == ""
+        other = self.of(luks, tmp_path)
+        other.memory.remember(phase=state.FORMATTING, uuid=other.wanted.uuid, identity=other.device.identity)
+        assert "que ce kit n'a pas fait" in other.problem()
+
     @pytest.mark.usefixtures("made")
     def test_somebody_elses_file_system_is_refused_even_after_a_cut(self, blank: Path, tmp_path: Path) -> None:
         found = self.of(blank, tmp_path)
@@ -297,3 +314,40 @@ class TestVolume:
         (tmp_path / "mount").mkdir()
         (tmp_path / "mount" / "lettre.txt").touch()
         assert "contient déjà des fichiers" in self.of(blank, tmp_path).problem()
+
+
+class TestRootDisk:
+    """A system disk that somebody encrypted, in an ordinary file."""
+
+    @pytest.fixture
+    def disk(self, luks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setattr(root, "encrypted_ancestor", lambda: str(luks))
+        monkeypatch.setattr(root, "look", lambda path: device(Path(path)))
+        monkeypatch.setattr(root, "STATE", tmp_path / "state")
+        return luks
+
+    @needs_cryptsetup
+    def test_it_gets_the_vaults_recovery_key_once(self, disk: Path) -> None:
+        found = root.RootDisk({"passphrase": PASSPHRASE, "recovery_key": RECOVERY})
+        assert (found.problem(), found.missing()) == ("", ["recovery key"])
+        found.do("recovery key")
+        assert found.missing() == []
+        assert read.opening_slot(str(disk), RECOVERY) in read.header(str(disk)).slots_of("systemd-recovery")
+        assert root.RootDisk({"passphrase": PASSPHRASE, "recovery_key": RECOVERY}).missing() == []
+
+    @needs_cryptsetup
+    @pytest.mark.usefixtures("disk")
+    def test_a_wrong_passphrase_stops_with_a_sentence(self) -> None:
+        assert "n'ouvre pas le disque système" in root.RootDisk({"passphrase": "other", "recovery_key": RECOVERY}).problem()
+
+    @pytest.mark.parametrize(
+        "keys", [{}, {"passphrase": PASSPHRASE}, {"recovery_key": RECOVERY}, {"passphrase": "", "recovery_key": "x"}]
+    )
+    def test_half_of_the_keys_is_told(self, keys: dict[str, str]) -> None:
+        with pytest.raises(read.DiskError, match="lancez « antiseche inventory »"):
+            root.RootDisk(keys)
+
+    def test_a_system_in_the_clear_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(root, "encrypted_ancestor", lambda: "")
+        with pytest.raises(read.DiskError, match="n'est pas chiffré"):
+            root.RootDisk({"passphrase": PASSPHRASE, "recovery_key": RECOVERY})
