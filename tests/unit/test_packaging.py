@@ -133,6 +133,7 @@ def test_nothing_is_imported_that_is_not_declared(wheel: Path) -> None:
         "_pytest",
         "testinfra",
         "ruamel",
+        "typst",
         "keyring",
         "yaml",
         "cryptography",
