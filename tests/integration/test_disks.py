@@ -261,6 +261,16 @@ def test_a_lost_header_stops_the_run_and_comes_back_from_the_vault(site: Site, t
     assert site.sh("cat /srv/donnees/essai") == TEXT
 
 
+def test_a_key_that_somebody_added_is_found(site: Site) -> None:
+    site.sh(f"NEWPASSWORD=autre systemd-cryptenroll --unlock-tpm2-device=auto --password {BLANK}")
+    outcome, message = site.outcomes()["CHF-07"]
+    assert (outcome, "clé inconnue (emplacement" in message) == ("fail", True), message
+    slot = message.rpartition("emplacement ")[2].split(")")[0]
+    site.sh(f"systemd-cryptenroll --wipe-slot={slot} {BLANK}")
+    assert site.outcomes()["CHF-07"][0] == "pass"
+    site.deploy()
+
+
 def test_swap_and_volumes_in_the_clear_are_found(site: Site) -> None:
     site.sh(
         "fallocate -l 32M /swap && chmod 600 /swap && mkswap -q /swap && swapon /swap; mkdir -p /mnt/vdc; mount /dev/vdc /mnt/vdc"

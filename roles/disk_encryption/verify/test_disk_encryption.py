@@ -147,3 +147,13 @@ def test_swap_and_hibernation_leave_nothing_in_the_clear(host: Any) -> None:
         number = host.check_output("lsblk --noheadings --raw --output MAJ:MIN,PATH")
         paths = [line.split()[1] for line in number.splitlines() if line.split()[0] == resume]
         assert set(paths) & encrypted, f"La veille prolongée écrit la mémoire en clair ({resume})."
+
+
+@pytest.mark.control("CHF-07")
+def test_no_key_is_of_unknown_origin(host: Any, expected: dict[str, Any]) -> None:
+    for disk in declared(host, expected):
+        known = {slot for token in disk["header"]["tokens"].values() for slot in token["keyslots"]}
+        others = sorted(set(disk["header"]["keyslots"]) - known, key=int)
+        # The kit's passphrase is the first slot, and the only one that no token names.
+        added = [slot for slot in others if slot != "0"]
+        assert not added, f"« {disk['name']} » s'ouvre aussi par une clé inconnue (emplacement {', '.join(added)})."
