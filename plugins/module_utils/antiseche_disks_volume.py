@@ -39,6 +39,9 @@ MAPPER = Path("/dev/mapper")
 BY_UUID = Path("/dev/disk/by-uuid")
 MOUNTS = Path("/proc/self/mounts")
 PCRS = "7"
+DEVICE_TIMEOUT = (
+    "x-systemd.device-timeout=300s"  # with nofail nothing else waits for it: a slow machine finds its disk all the same
+)
 FIRST_SLOT = "0"  # the passphrase's
 # RFC 9106, section 4, second recommended option, for small memories. The keys are 256 bits of chance, which no dictionary holds:
 # a machine short of memory must be able to try them, and more would only make it wait.
@@ -193,12 +196,13 @@ class Volume:
         wanted = self.wanted
         try:
             if path is CRYPTTAB:
-                words = ["luks", "nofail", "x-systemd.device-timeout=60s"]
-                words += ["tpm2-device=auto"] if has_tpm() else []
+                words = ["luks", "nofail", DEVICE_TIMEOUT]
+                # Headless: where the TPM fails, the start goes on without a question that nobody may be there to answer.
+                words += ["tpm2-device=auto", "headless=true"] if has_tpm() else []
                 words += ["discard"] if wanted.discard else []
                 line = f"{wanted.name} UUID={wanted.uuid} none {','.join(words)}"
                 return with_entry(read_table(path), 0, wanted.name, line)
-            options = "defaults,nodev,nosuid,nofail,x-systemd.device-timeout=60s"
+            options = f"defaults,nodev,nosuid,nofail,{DEVICE_TIMEOUT}"
             return with_entry(read_table(path), 1, wanted.mount, f"{self.mapped} {wanted.mount} ext4 {options} 0 2")
         except ValueError as error:
             raise DiskError(f"{path} : {error} ; corrigez le fichier à la main") from error
