@@ -57,6 +57,21 @@ def checked_digest(rpm: Path, sha256: str) -> str:
     return found
 
 
+def refuse_version(rpm: Path, version: str) -> None:
+    """Refuse a package that says another version of itself.
+
+    Raises:
+        PackageError: it is no RPM, or another version. Source: the lead of the RPM file format, which rpm(8) still writes.
+    """
+    with rpm.open("rb") as file:
+        lead = file.read(96)
+    name = lead[10:76].split(b"\0", 1)[0].decode("utf-8", "replace")
+    if not lead.startswith(b"\xed\xab\xee\xdb"):
+        raise PackageError(f"{rpm.name} is not an RPM package")
+    if f"-{version}-" not in name:
+        raise PackageError(f"{rpm.name} says that it is {name}, not version {version}")
+
+
 def unpack(rpm: Path, folder: Path, account: int | None = None) -> None:
     """Unpack into an empty folder, as an account that can do no harm when we are root.
 
@@ -162,6 +177,7 @@ def make(rpm: Path, source: dict[str, str], work: Path, account: int | None = No
         PackageError: the file is not the pinned one, or not the card middleware.
     """
     checked_digest(rpm, source["sha256"])
+    refuse_version(rpm, source["version"])
     payload, tree, package = work / "payload", work / "tree", work / f"{NAME}.deb"
     work.chmod(0o711)  # the account without rights crosses it, and lists nothing
     payload.mkdir(mode=0o700)
