@@ -138,11 +138,7 @@ def unregistered(people: list[str], library: str, certificates: list[Certificate
     Without a home folder there is no database; ``to_come`` counts on the accounts that check mode has only announced.
     """
     arguments = [library, MODULE_NAME, *(part for certificate in certificates for part in certificate)]
-    return [
-        login
-        for login in people
-        if (_as_person(login, _LOOK, arguments).stdout.strip() if _exists(login) else to_come)
-    ]
+    return [login for login in people if (_as_person(login, _LOOK, arguments).stdout.strip() if _exists(login) else to_come)]
 
 
 def register(login: str, library: str, certificates: list[Certificate]) -> None:

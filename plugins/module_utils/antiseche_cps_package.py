@@ -31,6 +31,8 @@ PLACES = (
     "usr/lib/",
     "usr/lib64/",
 )
+# Of those, the folders that are the middleware's alone.
+OWN_FOLDERS = ("opt/santesocial", "etc/opt/santesocial", "var/opt/santesocial", "usr/local/galss")
 LIBRARY = "opt/santesocial/CPS/lib/libcps3_pkcs11_lux.so"
 PROVENANCE = f"usr/share/{NAME}/provenance.json"
 P11_KIT = f"usr/share/p11-kit/modules/{NAME}.module"

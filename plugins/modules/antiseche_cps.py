@@ -14,7 +14,7 @@ description:
 options:
   middleware:
     type: dict
-    description: The vendor's package; none is a note, not a failure.
+    description: The vendor's package; none is no failure.
     options:
       source: {type: str, description: "Path on the controller, or http(s) address; the action plugin's business."}
       sha256: {type: str, required: true, description: The file's digest.}
@@ -44,7 +44,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes: {description: What was (or would be) changed, type: list, elements: str, returned: always}
-notes: {description: What the user should know, type: list, elements: str, returned: always}
+supplied: {description: Whether the vendor's package was declared, type: bool, returned: success}
+missing_authorities: {description: Authorities that no file of the middleware holds, type: list, elements: str, returned: success}
 needs_file: {description: Whether the vendor's file must be sent, type: bool, returned: always}
 """
 
@@ -52,6 +53,7 @@ import hashlib
 import json
 import os
 import pwd
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
@@ -71,6 +73,11 @@ def is_installed(asked: dict[str, Any]) -> bool:
     """Say whether the package made from this very file by this very recipe is there, and its libraries are untouched."""
     try:
         record = json.loads((ROOT / package.PROVENANCE).read_text(encoding="utf-8"))
+        verified = subprocess.run(
+            ["dpkg", "--verify", package.NAME], capture_output=True, text=True, errors="replace", check=False, timeout=60
+        )
+        if verified.returncode or verified.stdout.strip():  # a file is missing or was changed
+            return False
         same = (record["sha256"], record["version"], record["recipe"]) == (asked["sha256"], asked["version"], package.RECIPE)
         return same and all(
             hashlib.sha256((ROOT / name.lstrip("/")).read_bytes()).hexdigest() == digests["installed_sha256"]
@@ -104,6 +111,34 @@ def install(asked: dict[str, Any]) -> None:
         raise package.PackageError(f"apt-get: {'; '.join(lines[-3:])[-400:]}")
 
 
+def close(changes: list[str], check_mode: bool) -> None:
+    """Take everybody else's right to write away from the middleware's folders and files: dpkg leaves existing folders alone."""
+    for top in package.OWN_FOLDERS:
+        for path in (ROOT / top, *sorted((ROOT / top).rglob("*"))):
+            info = path.lstat() if os.path.lexists(path) else None
+            if info is None or stat.S_ISLNK(info.st_mode):
+                continue
+            folder = stat.S_ISDIR(info.st_mode)
+            kind, mode = "directory" if folder else "file", stat.S_IMODE(info.st_mode) & ~0o022
+            if folder and info.st_uid:
+                changes.append(f"directory {path}: owner")
+                if not check_mode:
+                    os.chown(path, 0, 0, follow_symlinks=False)
+            if stat.S_IMODE(info.st_mode) & 0o022:
+                changes.append(f"{kind} {path}: mode {mode:04o}")
+                if not check_mode:
+                    _chmod(path, mode)
+
+
+def _chmod(path: Path, mode: int) -> None:
+    """Change a mode without following a link that somebody might put there meanwhile."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
+
+
 def clear_trap(changes: list[str], check_mode: bool) -> None:
     """Remove the folder that the vendor's script would have read commands from, as root; its content goes aside with it."""
     trap = ROOT / "tmp/CPS"
@@ -118,34 +153,37 @@ def clear_trap(changes: list[str], check_mode: bool) -> None:
         subprocess.run(["mv", "--no-target-directory", "--", str(trap), str(moved)], check=True, timeout=60)
 
 
-def adjust_authorities(
-    asked: list[dict[str, Any]], check_mode: bool, coming: bool
-) -> tuple[list[str], list[str], dict[str, str]]:
-    """Trust the authorities whose fingerprints are right; return the changes, the notes and the texts."""
+def adjust_authorities(asked: list[dict[str, Any]], check_mode: bool, to_come: bool) -> tuple[list[str], list[str], list[str]]:
+    """Trust the authorities whose fingerprints are right; return the changes, the names found and those that are missing.
+
+    Before the middleware is there, check mode counts on its bringing them.
+    """
     texts, missing = cas.found(asked)
-    fresh = cas.untrusted(texts)
-    if fresh and not check_mode:
+    if not cas.untrusted(texts) and not (asked and to_come):
+        return [], list(texts), missing
+    if not check_mode:
         cas.trust(texts)
-    notes = [] if not missing or (check_mode and coming) else [f"IGC-Santé authorities not found: {', '.join(missing)}"]
-    return [f"authority {name}: trusted" for name in fresh], notes, texts
+    return ["authorities IGC-Sante: trusted"], list(texts), [] if to_come else missing
 
 
-def adjust_browsers(asked: dict[str, Any], texts: dict[str, str], check_mode: bool) -> list[str]:
+def adjust_browsers(asked: dict[str, Any], found: list[str], check_mode: bool) -> list[str]:
     """Make the library known to Firefox and Chromium; return the changes."""
     library = f"/{package.LIBRARY}"
-    paths = {name: str(cas.trusted_path(name)) for name in texts}
+    roots = {one["name"] for one in asked["authorities"] if one["root"]}
     changes = []
     before = browsers.read_policies()
-    after = browsers.merged(before, library, list(paths.values()))
+    after = browsers.merged(before, library, [str(cas.trusted_path(name)) for name in found if name in roots])
     if before != after:
         changes.append("firefox policies: CPS")
         if not check_mode:
             browsers.write_policies(after)
-    pairs = [(f"IGC-Sante {name}", path) for name, path in paths.items()]
-    for login in browsers.unregistered(asked["people"], library, pairs) if asked["chromium"] else []:
+    if not asked["chromium"]:
+        return changes
+    certificates = [(f"IGC-Sante {name}", str(cas.trusted_path(name)), "C,," if name in roots else ",,") for name in found]
+    for login in browsers.unregistered(asked["people"], library, certificates, to_come=check_mode):
         changes.append(f"chromium {login}: CPS")
         if not check_mode:
-            browsers.register(login, library, pairs)
+            browsers.register(login, library, certificates)
     return changes
 
 
@@ -154,19 +192,20 @@ def execute(asked: dict[str, Any], check_mode: bool, changes: list[str]) -> dict
     clear_trap(changes, check_mode)
     given = asked["middleware"]
     if not given:
-        return {"needs_file": False, "notes": ["middleware not supplied"]}
+        return {"needs_file": False, "supplied": False, "missing_authorities": []}
     given["sha256"] = given["sha256"].lower()
     missing = not is_installed(given)
     if missing:
         if not given["file"] and not check_mode:
-            return {"needs_file": True, "notes": []}
+            return {"needs_file": True, "supplied": True, "missing_authorities": []}
         changes.append(f"middleware CPS {given['version']}: installed")
         if not check_mode:
             install(given)
-    more, notes, texts = adjust_authorities(asked["authorities"], check_mode, missing)
+    close(changes, check_mode)
+    more, found, lacking = adjust_authorities(asked["authorities"], check_mode, check_mode and missing)
     changes += more
-    changes += adjust_browsers(asked, texts, check_mode)
-    return {"needs_file": missing and check_mode and not given["file"], "notes": notes}
+    changes += adjust_browsers(asked, found, check_mode)
+    return {"needs_file": missing and check_mode, "supplied": True, "missing_authorities": lacking}
 
 
 def main() -> None:
@@ -192,7 +231,7 @@ def main() -> None:
     try:
         result = execute(module.params, module.check_mode, changes)
     except ERRORS as error:
-        module.fail_json(msg=str(error), changed=bool(changes), changes=changes, notes=[])
+        module.fail_json(msg=str(error), changed=bool(changes), changes=changes)
     module.exit_json(changed=bool(changes), changes=changes, **result)
 
 

@@ -23,21 +23,11 @@ STAND_IN = Path(__file__).parent / "stand_in"
 LIBRARY = "/opt/santesocial/CPS/lib/libcps3_pkcs11_lux.so"
 VENDORS = f"/root/stand-in/root{LIBRARY}"
 ROOTS = "/opt/santesocial /etc/opt/santesocial /var/opt/santesocial"
-TOOLS = "rpm rpm2cpio cpio opensc p11-kit pcscd libpcsclite1 gcc libc6-dev"
+TOOLS = "rpm rpm2cpio cpio opensc p11-kit pcscd libpcsclite1 gcc libc6-dev openssl"
 INSTALL = (
     f"apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install {TOOLS} >/dev/null"
 )
-MAKE_RPM = f"""
-cd /root/stand-in/root
-mkdir -p opt/santesocial/CPS/lib usr/lib64
-mkdir -p etc/opt/santesocial/CPS/Coffre etc/opt/santesocial/CPS/cache var/opt/santesocial/commun/adm
-gcc -shared -fPIC -z execstack -o {VENDORS} ../module.c
-ln -s {LIBRARY} usr/lib64/
-rpmbuild -bb --quiet --target x86_64 --define '_topdir /root/stand-in/built' --define '__os_install_post %nil' \\
-  --define 'debug_package %nil' ../middleware.spec
-mv ../built/RPMS/x86_64/*.rpm ../middleware.rpm
-mkdir /tmp/CPS && echo 'touch /root/script-ran' > /tmp/CPS/adm_versions
-"""
+MAKE_RPM = "sh /root/stand-in/make.sh; mkdir /tmp/CPS && echo 'touch /root/script-ran' > /tmp/CPS/adm_versions"
 MAKE_PACKAGE = """
 import hashlib, json, pathlib, pwd, sys
 sys.path.insert(0, "/root/stand-in")
@@ -71,7 +61,7 @@ def sh(lab: Lab, machine: str, command: str, stdin: bytes = b"") -> str:
 
 def installed(lab: Lab, system: str) -> dict[str, Any]:
     """Make the stand-in and its package on a machine, install it, return the record of its making."""
-    sh(lab, system, "mkdir -p /root/stand-in/root /root/stand-in/ansible/module_utils")
+    sh(lab, system, "mkdir -p /root/stand-in/ansible/module_utils")
     for name in ("antiseche_elf_stack.py", "antiseche_cps_package.py"):
         sh(lab, system, f"cat > /root/stand-in/ansible/module_utils/{name}", (MODULE_UTILS / name).read_bytes())
     for path in STAND_IN.iterdir():
