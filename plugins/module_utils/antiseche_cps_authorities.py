@@ -41,7 +41,7 @@ def matches(certificate: bytes, authority: Mapping[str, Any]) -> bool:
     return sha1 == str(authority["sha1"]).lower() and hashlib.sha256(certificate).hexdigest().startswith(start)
 
 
-def found(authorities: list[dict[str, Any]], folder: Path = VAULT) -> tuple[dict[str, str], list[str]]:
+def found(authorities: list[dict[str, Any]], folder: Path) -> tuple[dict[str, str], list[str]]:
     """Return the PEM text of each authority that the folder holds, by name, and the names of those that it lacks."""
     certificates = [der(path.read_bytes()) for path in sorted(folder.glob("*")) if _readable(path)]
     texts: dict[str, str] = {}

@@ -158,7 +158,7 @@ def adjust_authorities(asked: list[dict[str, Any]], check_mode: bool, to_come: b
 
     Before the middleware is there, check mode counts on its bringing them.
     """
-    texts, missing = cas.found(asked)
+    texts, missing = cas.found(asked, cas.VAULT)
     if not cas.untrusted(texts) and not (asked and to_come):
         return [], list(texts), missing
     if not check_mode:
