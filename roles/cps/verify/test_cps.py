@@ -36,6 +36,9 @@ LOCKERS = (
     " xss-lock swayidle"
 ).split()
 DISPLAY_MANAGERS = "gdm3 sddm lightdm lxdm xdm greetd".split()
+TABLE = "/usr/local/lib/antiseche/cards.json"
+# A real CPS3's answer to reset, and the one that CPS4 cards give.
+EXAMPLES = {"CPS3": 0x3BAC00402A001225006480000310009000, "CPS4": 0x3B9B188001001225006480040100009044}
 AUTHORITIES = {
     "4B23D44DC5CBDA230FC052DFF52407EDAF373C69": "2D9E22CA19F777C6",
     "B6BA1D6D5224BCEDA95A67F6F37B86896EDD0006": "5891815E864506C6",
@@ -208,6 +211,15 @@ def test_the_session_locks_when_the_card_leaves(host: Any, expected: dict[str, A
     owner = host.check_output("stat -c '%U %a' /usr/local/lib/antiseche/card-watch /usr/local/lib/antiseche/lock-text-session")
     assert owner.splitlines() == ["root 755", "root 755"], f"La surveillance peut être modifiée par d'autres ({owner})."
     assert host.run("command -v vlock").rc == 0, "vlock manque : une session en mode texte resterait ouverte."
+    if "cps_cards" not in expected:
+        table = [(int(row["atr"], 16), int(row["mask"], 16)) for row in json.loads(host.file(TABLE).content_string)]
+        unknown = [name for name, atr in EXAMPLES.items() if not any(atr & mask == wanted & mask for wanted, mask in table)]
+        assert not unknown, f"La surveillance ne reconnaît pas les cartes {', '.join(unknown)}."
+    # The service's own socket in pcscd's list of connections: it really watches, whatever its file says.
+    pid = host.check_output(f"systemctl show -p MainPID --value {WATCH}").strip()
+    peers = set(host.check_output("ss -xH state connected | awk '$4 == \"/run/pcscd/pcscd.comm\" {print $7}'").split())
+    own = set(re.findall(r"socket:\[(\d+)\]", host.run(f"ls -l /proc/{pid}/fd").stdout))
+    assert peers & own, "La surveillance de la carte n'écoute pas le service des cartes."
     packages = installed(host)
     if packages & set(DISPLAY_MANAGERS):
         assert packages & set(LOCKERS), (
