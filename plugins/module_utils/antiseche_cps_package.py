@@ -88,6 +88,9 @@ def unpack(rpm: Path, folder: Path, account: int | None = None) -> None:
         # By descriptor: the account need not reach the folder where the file lies.
         argv = ["sh", "-c", _UNPACK, "unpack", "/dev/stdin"]
         done = subprocess.run(argv, cwd=folder, stdin=given, capture_output=True, check=False, timeout=COMMAND_SECONDS, **rights)
+    if account is not None:  # what is copied from here on is out of that account's reach
+        os.chown(folder, os.geteuid(), os.getegid())
+        folder.chmod(0o700)
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip()[:300]
         raise PackageError(f"{rpm.name} cannot be unpacked: {said or f'exit {done.returncode}'}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from module_process import FakeCommands
 from test_elf_stack import made
 
 package = importlib.import_module("ansible.module_utils.antiseche_cps_package")
@@ -125,3 +126,46 @@ def test_the_package_has_no_script_and_says_where_it_comes_from(payload: Path, t
     assert {path.name for path in (out / "DEBIAN").iterdir()} == {"control", "triggers"}
     assert json.loads((out / package.PROVENANCE).read_text())["sha256"] == SOURCE["sha256"]
     assert f"module: /{package.LIBRARY}\n" in (out / package.P11_KIT).read_text()
+
+
+def lead(name: bytes) -> bytes:
+    """The first bytes of an RPM file of that name."""
+    return b"\xed\xab\xee\xdb\x03\x00\x00\x00\x00\x01" + name.ljust(66, b"\0") + b"\0" * 20
+
+
+def test_the_version_is_the_one_the_package_says(tmp_path: Path) -> None:
+    rpm = tmp_path / "any.rpm"
+    rpm.write_bytes(lead(b"CryptolibCPS-5.2.2-1"))
+    package.refuse_version(rpm, "5.2.2")
+    for other in ("5.2.4", "5.2", "2.2", "1"):
+        with pytest.raises(package.PackageError, match="not version"):
+            package.refuse_version(rpm, other)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xed\xab", b"!<arch>\n", b"PK\x03\x04-5.2.2-"])
+def test_what_is_no_rpm_is_refused(tmp_path: Path, content: bytes) -> None:
+    rpm = tmp_path / "any.rpm"
+    rpm.write_bytes(content)
+    with pytest.raises(package.PackageError, match="not an RPM"):
+        package.refuse_version(rpm, "5.2.2")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has accounts to give up")
+def test_what_was_unpacked_is_out_of_the_accounts_reach(tmp_path: Path, commands: FakeCommands) -> None:
+    commands.folder.chmod(0o755)
+    commands.log.touch()
+    commands.log.chmod(0o666)
+    commands.add("rpm2cpio", "cat")
+    commands.add("cpio", "cat >/dev/null; id -u > who; id -G >> who; touch made")
+    for folder in tmp_path.parents:
+        if folder.owner() == "root" and folder.name.startswith("pytest"):
+            folder.chmod(0o711)
+    tmp_path.chmod(0o711)
+    rpm, payload = tmp_path / "a.rpm", tmp_path / "payload"
+    rpm.write_bytes(b"anything")
+    rpm.chmod(0o600)
+    payload.mkdir(mode=0o700)
+    package.unpack(rpm, payload, 65534)
+    assert (payload / "who").read_text().split() == ["65534", "65534"]
+    assert not (payload / "payload").exists()
+    assert (payload.stat().st_uid, payload.stat().st_mode & 0o777) == (0, 0o700)
