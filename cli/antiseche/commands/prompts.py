@@ -22,6 +22,7 @@ _ITEMS: dict[str, str] = {
     "network.printers": N_("Imprimante ou numériseur"),
     "suppliers": N_("Fournisseur"),
     "suppliers.hds": N_("Certificat HDS"),
+    "cps.middleware": N_("Cryptolib CPS"),
     "software": N_("Logiciel métier"),
     "software.inbound": N_("Flux entrant"),
     "shares": N_("Partage"),

@@ -30,6 +30,7 @@ class Figures:
     controls: int
     passed: int
     failed: int
+    waived: int
     drift_found: int
     drift_fixed: int
 
@@ -37,7 +38,7 @@ class Figures:
         """Return the line that programs read."""
         return (
             f"demo: ok hosts={self.hosts} controls={self.controls} pass={self.passed} fail={self.failed} "
-            f"drift_found={self.drift_found} drift_fixed={self.drift_fixed}"
+            f"waived={self.waived} drift_found={self.drift_found} drift_fixed={self.drift_fixed}"
         )
 
 
@@ -102,6 +103,7 @@ def figures(folder: PracticeFolder, found: set[Pair], repaired: set[Pair]) -> Fi
         controls=counts["verifiable"],
         passed=counts["pass"],
         failed=counts["fail"],
+        waived=counts["waived"],
         drift_found=len(found),
         drift_fixed=len(found & repaired & passing),
     )

@@ -83,7 +83,23 @@ def host_variables(practice: Practice, host: Host) -> Variables:
         "firewall_outbound": [
             _flow(flow, flow.name, "destinations", []) for flow in practice.choices.outbound_flows if _concerns(flow, host)
         ],
+        **card_variables(practice, host),
         "firewall_shares": any(share.host == host.name for share in practice.shares),
+    }
+
+
+def card_variables(practice: Practice, host: Host) -> Variables:
+    """Return what concerns professional cards; a host without a reader needs to know just that."""
+    if not host.card_reader:
+        return {"cps_reader": False}
+    cards = practice.cps
+    given = cards.middleware
+    return {
+        "cps_reader": True,
+        "cps_lock": cards.lock,
+        "cps_install_authorities": cards.authorities,
+        "cps_middleware": {"source": given.source, "sha256": given.sha256.lower(), "version": given.version} if given else {},
+        "cps_people": active_logins(practice, host),
     }
 
 

@@ -55,6 +55,7 @@ MESSAGES: dict[str, str] = {
     "public_key_type": N_("les machines refusent les clés de type {found} : faites une clé ssh-ed25519"),
     "public_key_damaged": N_("clé publique abîmée ou incomplète : recopiez toute la ligne du fichier .pub"),
     "public_key_weak": N_("clé RSA trop courte ({bits} bits, {least} au moins) : faites une clé ssh-ed25519"),
+    "middleware_old": N_("version trop ancienne : demandez à l'ANS la {least} ou une plus récente"),
 }
 _SECRET = frozenset(("private_key",))
 
@@ -82,6 +83,8 @@ _PATTERNS: dict[str, str] = {
     "waivers.id": N_("numéro attendu, de la forme « D-001 »"),
     "waivers.control": _CONTROL,
     "attestations.control": _CONTROL,
+    "cps.middleware.sha256": N_("64 chiffres hexadécimaux attendus, tels que « sha256sum » les donne"),
+    "cps.middleware.version": N_("version attendue, par exemple « 5.2.4 »"),
     "choices.reboot_time": N_("heure attendue entre guillemets, de la forme « 03:30 »"),
     "choices.held_packages": N_("nom de paquet Debian attendu, par exemple « postgresql-15 »"),
 }

@@ -45,7 +45,10 @@ _ANOTHER: dict[str, tuple[str, str]] = {
     "waivers": (N_("Y a-t-il une dérogation à noter ?"), N_("Une autre dérogation ?")),
 }
 # An optional part is asked for by its question, and called by its title once it is there.
-_IS_THERE: dict[str, str] = {"suppliers.hds": N_("Avez-vous son certificat HDS sous les yeux ?")}
+_IS_THERE: dict[str, str] = {
+    "suppliers.hds": N_("Avez-vous son certificat HDS sous les yeux ?"),
+    "cps.middleware": N_("Avez-vous le paquet de la Cryptolib CPS ?"),
+}
 
 
 _SHORT_LIST = 60

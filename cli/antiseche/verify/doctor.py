@@ -22,6 +22,7 @@ from antiseche.i18n import N_, _
 from antiseche.practice import host_keys, inventory, vault_password
 from antiseche.practice.folder import PracticeFolder
 from antiseche.practice.schema import Host, Practice
+from antiseche.verify.doctor_cards import middleware_problem
 from antiseche.verify.doctor_host import check_host
 
 OK, WARNING, PROBLEM, UNREACHABLE = "ok", "warning", "problem", "unreachable"
@@ -77,6 +78,8 @@ def _controller(request: Request) -> list[Finding]:
         (_("inventaire"), _inventory),
         (_("clés d'hôte"), _known_hosts),
     ]
+    if any(host.card_reader for host in request.hosts):
+        checks.append((_("Cryptolib CPS"), _middleware))
     found = []
     for subject, check in checks:
         try:
@@ -85,6 +88,12 @@ def _controller(request: Request) -> list[Finding]:
             status, detail = PROBLEM, str(error)
         found.append(Finding("", subject, status, detail))
     return found
+
+
+def _middleware(request: Request) -> Row:
+    stops, said = middleware_problem(request.folder, request.practice)
+    supplied = request.practice.cps.middleware is not None
+    return (PROBLEM if stops else OK if supplied else WARNING), said
 
 
 def _python(_request: Request) -> Row:

@@ -16,7 +16,10 @@ from antiseche.engine import wording
 ROOT = Path(__file__).parents[3]
 MODULES = [*ROOT.glob("plugins/modules/*.py"), *ROOT.glob("plugins/module_utils/*_plan.py")]
 # How changes begin that are plain texts; other texts in these files are errors and documentation.
-FIRST_WORDS = "file|absent|set aside|running state|guard|pam profile|hold|release|timezone|updates security"
+FIRST_WORDS = (
+    "file|absent|set aside|running state|guard|pam profile|hold|release|timezone|updates security"
+    "|middleware CPS|authorities IGC|firefox policies|chromium 7"
+)
 
 _VOLUMES = ast.parse((ROOT / "plugins/module_utils/antiseche_disks_volume.py").read_text(encoding="utf-8"))
 STEPS: tuple[str, ...] = next(

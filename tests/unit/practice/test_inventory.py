@@ -20,6 +20,7 @@ from antiseche.errors import AnswersError, AntisecheError
 from antiseche.practice import inventory, staging
 from antiseche.practice.folder import PracticeFolder
 from antiseche.practice.inventory_yaml import to_yaml
+from antiseche.practice.schema import Middleware
 from antiseche.practice.secrets import Vault, VaultError, passwords_in
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=30).filter(
@@ -69,6 +70,22 @@ def test_groups_and_variables() -> None:
     serveur = yaml.safe_load(files["host_vars/serveur/main.yml"])
     assert serveur["firewall_shares"] is True
     assert serveur["firewall_inbound"][0]["sources"] == ["192.168.1.0/24"], "no source means the local network"
+
+
+def test_only_a_host_with_a_reader_hears_of_cards() -> None:
+    practice = sample()
+    given = {"source": "x.rpm", "sha256": "AB" * 32, "version": "5.2.4"}
+    cards = practice.cps.model_copy(update={"middleware": Middleware(**given)})
+    hosts = [host.model_copy(update={"card_reader": host.name == "accueil"}) for host in practice.hosts]
+    files = inventory.render(practice.model_copy(update={"cps": cards, "hosts": hosts}))
+    told = {name: yaml.safe_load(files[f"host_vars/{name}/main.yml"]) for name in ("accueil", "serveur")}
+    cps = {name: {key: value for key, value in one.items() if key.startswith("cps_")} for name, one in told.items()}
+    assert cps["serveur"] == {"cps_reader": False}
+    assert cps["accueil"]["cps_middleware"] == {**given, "sha256": "ab" * 32}
+    assert (cps["accueil"]["cps_lock"], cps["accueil"]["cps_install_authorities"]) == (True, False)
+    assert set(cps["accueil"]["cps_people"]) <= {account["login"] for account in told["accueil"]["accounts_people"]}
+    without = inventory.render(practice.model_copy(update={"hosts": hosts}))
+    assert yaml.safe_load(without["host_vars/accueil/main.yml"])["cps_middleware"] == {}
 
 
 def test_unchanged_answers_ask_nothing_and_write_nothing(built: PracticeFolder) -> None:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from antiseche.i18n import N_
 from antiseche.practice.schema.base import MOST, Answers
+from antiseche.practice.schema.cards import Cards, Middleware
 from antiseche.practice.schema.choices import Choices
 from antiseche.practice.schema.contracts import HdsCertificate, Maintenance, PaperAnswer, Supplier, Waiver
 from antiseche.practice.schema.disks import DataDisk
@@ -23,6 +24,7 @@ from antiseche.practice.schema.words import Function, HostKind, Protocol, Suppli
 
 __all__ = [
     "Answers",
+    "Cards",
     "Choices",
     "DataDisk",
     "Flow",
@@ -32,6 +34,7 @@ __all__ = [
     "HostKind",
     "LocalNetwork",
     "Maintenance",
+    "Middleware",
     "Mssante",
     "Network",
     "PaperAnswer",
@@ -87,6 +90,11 @@ class Practice(Answers):
         default_factory=Mssante,
         title=N_("La messagerie sécurisée de santé"),
         description=N_("Chaque professionnel y a sa boîte, chez un opérateur."),
+    )
+    cps: Cards = Field(
+        default_factory=Cards,
+        title=N_("Les cartes CPS"),
+        description=N_("Ce que font les machines qui ont un lecteur de carte."),
     )
     maintenance: Maintenance = Field(title=N_("La maintenance"), description=N_("Qui entretient les machines, et par où."))
     suppliers: list[Supplier] = Field(

@@ -23,6 +23,8 @@ YEARS = (2000, 2099)
 # What the remote_access role lets in; a key of another type would be refused by every host.
 KEY_TYPES = ("ssh-ed25519", "sk-ssh-ed25519@openssh.com", "ssh-rsa")
 RSA_MIN_BITS = 3072
+# CPS4 cards need 5.2 (ANS, release notes of the Cryptolib CPS); 5.2.1 mends what its first installers left behind.
+MIDDLEWARE_FLOOR = (5, 2, 1)
 
 _WORDS = {"oui": True, "yes": True, "true": True, "non": False, "no": False, "false": False}
 _ED25519_BYTES = 32
@@ -106,6 +108,13 @@ def _network(value: object) -> object:
     raise _refusal("network_host_bits", network=str(inside.network), address=str(inside.ip))
 
 
+def _supported_middleware(text: str) -> str:
+    """Refuse what lacks the vendor's own security fix."""
+    if tuple(map(int, text.split("."))) < MIDDLEWARE_FLOOR:
+        raise _refusal("middleware_old", least=".".join(map(str, MIDDLEWARE_FLOOR)))
+    return text
+
+
 def _public_key(text: str) -> str:
     """Check a line of ``authorized_keys`` as RFC 4253 section 6.6 and RFC 8709 encode it."""
     if "PRIVATE KEY" in text:
@@ -166,6 +175,8 @@ DevicePath = Annotated[
 ]
 MountPoint = Annotated[str, Field(max_length=100, pattern=r"^/(srv|mnt|media|data|var/lib)(/[a-z0-9][a-z0-9_-]*)+$")]
 PackageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+MiddlewareVersion = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,4}){1,3}$"), AfterValidator(_supported_middleware)]
 ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 ControlId = Annotated[str, Field(pattern=r"^[A-Z]{2,5}-[0-9]{2}$")]
 WaiverId = Annotated[str, Field(pattern=r"^D-[0-9]{3}$")]
