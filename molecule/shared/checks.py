@@ -17,7 +17,11 @@ def main() -> int:
     """Print each outcome that is not a pass; the exit code says whether all is as expected."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--expect-fail", default="", help="controls that must fail on every machine")
-    broken = {name for name in parser.parse_args().expect_fail.split(",") if name}
+    parser.add_argument("--expect-fail-on", default="", help="controls that must fail on one machine: CONTROL@MACHINE")
+    options = parser.parse_args()
+    broken = {name for name in options.expect_fail.split(",") if name}
+    broken_there = {name for name in options.expect_fail_on.split(",") if name}
+    everything = broken | broken_there
     ephemeral = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
     targets = [Target(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(ephemeral.glob("target-*.json"))]
     scenario = os.environ["MOLECULE_SCENARIO_NAME"]
@@ -25,15 +29,16 @@ def main() -> int:
     wrong = 0
     for outcome in outcomes:
         # A breakage may trip a neighbouring control too: only the announced ones must fail, and none may end in an error.
-        good = outcome.outcome == "fail" if outcome.control in broken else outcome.outcome in ("pass", "not-applicable")
-        if not good and not (broken and outcome.outcome == "fail"):
+        announced = outcome.control in broken or f"{outcome.control}@{outcome.host}" in broken_there
+        good = outcome.outcome == "fail" if announced else outcome.outcome in ("pass", "not-applicable")
+        if not good and not (everything and outcome.outcome == "fail"):
             wrong += 1
         if outcome.outcome != "pass" or not good:
             mark = "" if good else "!! "
             sys.stdout.write(f"{mark}{outcome.host} {outcome.control} {outcome.outcome}: {outcome.message}\n")
     passed = Counter(outcome.host for outcome in outcomes if outcome.outcome == "pass")
     # Where nothing at all was seen to hold, "not applicable" everywhere is a fault of the scenario; unless all was broken.
-    blind = [] if broken else [target.name for target in targets if not passed[target.name]]
+    blind = [] if everything else [target.name for target in targets if not passed[target.name]]
     sys.stdout.write(f"controls={len(outcomes)} pass={passed.total()} wrong={wrong} hosts_without_pass={len(blind)}\n")
     return 1 if wrong or blind or not targets else 0
 

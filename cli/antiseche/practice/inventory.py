@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from antiseche.errors import AnswersError, AntisecheError
 from antiseche.i18n import _
-from antiseche.practice import atomic, staging
+from antiseche.practice import atomic, backup_secrets, staging
 from antiseche.practice.folder import PracticeFolder
 from antiseche.practice.inventory_vars import (
     active_logins,
@@ -27,7 +27,7 @@ from antiseche.practice.inventory_vars import (
     host_variables,
 )
 from antiseche.practice.inventory_yaml import to_yaml
-from antiseche.practice.schema import Practice, System
+from antiseche.practice.schema import Host, Practice, System
 
 if TYPE_CHECKING:
     from antiseche.practice.secrets import Vault
@@ -112,7 +112,8 @@ def compare(folder: PracticeFolder, practice: Practice) -> InventoryReport:
     report.removed_hosts = sorted(p.name for p in stored.iterdir() if p.name not in known) if stored.is_dir() else []
     indexed = _indexed_logins(folder)
     for host in practice.hosts:
-        missing = [login for login in active_logins(practice, host) if login not in indexed.get(host.name, ())]
+        held = indexed.get(host.name, ())
+        missing = [one for one in _secrets_of(practice, host) if one not in held]
         if missing or not (stored / host.name / "vault.yml").is_file():
             report.new_secrets[host.name] = missing
     return report
@@ -187,7 +188,7 @@ def _stage_vaults(
         logins = indexed.get(host.name, [])
         if host.name in report.new_secrets:
             vault = vault or _open_vault(stage, password)
-            logins, created = _complete_vault(vault, path, active_logins(practice, host))
+            logins, created = _complete_vault(vault, path, practice, host)
             report.new_secrets[host.name] = created
         index[host.name] = {"sha256": _sha256(path), "logins": logins}
     report.new_secrets = {name: created for name, created in report.new_secrets.items() if created}
@@ -205,16 +206,23 @@ def _open_vault(stage: Path, password: PasswordSource) -> Vault:
     return vault
 
 
-def _complete_vault(vault: Vault, path: Path, wanted: list[str]) -> tuple[list[str], list[str]]:
+def _secrets_of(practice: Practice, host: Host) -> list[str]:
+    """Return what a host's vault must hold: logins, and labels of other secrets, which have a space in them."""
+    return active_logins(practice, host) + backup_secrets.wanted(practice, host)
+
+
+def _complete_vault(vault: Vault, path: Path, practice: Practice, host: Host) -> tuple[list[str], list[str]]:
     from antiseche.practice.secrets import passwords_in, with_passwords
 
     exists = path.exists()
     values = vault.read(path) if exists else {}
-    created = [login for login in wanted if login not in passwords_in(values)]
+    known = [*passwords_in(values), *backup_secrets.held(values)]
+    created = [one for one in _secrets_of(practice, host) if one not in known]
     if created or not exists:
-        values = with_passwords(values, wanted)
+        values = with_passwords(values, active_logins(practice, host))
+        values = backup_secrets.with_secrets(values, backup_secrets.wanted(practice, host))
         _write(path, vault.encrypt(values), 0o600)
-    return sorted(passwords_in(values)), created
+    return sorted([*passwords_in(values), *backup_secrets.held(values)]), created
 
 
 def _removed_dir(folder: PracticeFolder, host: str) -> Path:

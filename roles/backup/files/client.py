@@ -18,6 +18,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.parse
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ SKEW_SECONDS = 300
 DUMP_SECONDS = 3600
 MANIFEST_FILES = 2000
 MANIFEST_BYTES = 500_000_000
+# At a first deployment the server is being set up too, and its firewall not yet open.
+FIRST_TRIES, FIRST_PAUSE = 30, 10
 INCOMPLETE = 3  # restic: the snapshot was made, some files could not be read
 
 
@@ -219,6 +222,23 @@ def back_up(config: dict[str, Any], state: dict[str, Any], accept_new: bool) -> 
         raise BackupError("unreadable", done.err.strip()[-300:])
 
 
+def patiently(config: dict[str, Any], state: dict[str, Any], accept_new: bool) -> None:
+    """Back up; a first backup waits for its server.
+
+    Raises:
+        BackupError: as back_up.
+    """
+    tries = 1 if state.get("success") else FIRST_TRIES
+    for left in reversed(range(tries)):
+        try:
+            return back_up(config, state, accept_new)
+        except BackupError as error:
+            if error.code != "absent" or not left:
+                raise
+        time.sleep(FIRST_PAUSE)
+    return None
+
+
 def main() -> int:
     """Back up if it is due. A server that cannot be reached is a state, not a failed unit: laptops travel."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -234,7 +254,7 @@ def main() -> int:
     state.update({"version": 1, "host": config["host"], "attempt": stamp(now())})
     failure: dict[str, str] | None = None
     try:
-        back_up(config, state, options.accept_new_repository)
+        patiently(config, state, options.accept_new_repository)
     except BackupError as error:
         earlier = state.get("failure") or {}
         since = earlier.get("since", state["attempt"]) if earlier.get("code") == error.code else state["attempt"]
