@@ -9,6 +9,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import yaml
+
 from antiseche.verify.run import check_targets
 from antiseche.verify.target import Target
 
@@ -22,6 +24,10 @@ def main() -> int:
     broken = {name for name in options.expect_fail.split(",") if name}
     broken_there = {name for name in options.expect_fail_on.split(",") if name}
     everything = broken | broken_there
+    # What the scenario's machines cannot make true must fail there, always.
+    lacking = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "lacking.yml"
+    known = yaml.safe_load(lacking.read_text(encoding="utf-8")) if lacking.is_file() else []
+    broken_there |= {f"{one['control']}@{one['machine']}" for one in known}
     ephemeral = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
     targets = [Target(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(ephemeral.glob("target-*.json"))]
     scenario = os.environ["MOLECULE_SCENARIO_NAME"]
