@@ -17,7 +17,9 @@ def main(target: str, address: str) -> None:
     variables = {"backup_server": {"host": "debian13", "address": address}}
     path = Path(target)
     path.touch(mode=0o600)
-    path.write_text(yaml.safe_dump({"all": {"vars": variables, "hosts": {"debian12": client, "debian13": server}}}), encoding="utf-8")
+    path.write_text(
+        yaml.safe_dump({"all": {"vars": variables, "hosts": {"debian12": client, "debian13": server}}}), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def test_check_answers_tells_them(language: str, word: str, practices: Path, cap
 def test_what_nobody_answered_is_a_gap(practices: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = GOOD.replace('  phone: "00 00 00 00 00"\n', "").replace('    supplier: "Éditeur Exemple"\n', "    supplier:\n")
     practice = check_document(parse(text.encode()), Path("p.yml"))
-    assert [gap.path for gap in gaps(practice)] == ["practice.phone", "software[1].supplier"]
+    assert [gap.path for gap in gaps(practice)] == ["practice.phone", "software[1].supplier", "backup"]
     path = practices / "p.yml"
     path.write_text(text, encoding="utf-8")
     out = say(capsys, "check-answers", str(path)).out

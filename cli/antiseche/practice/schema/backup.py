@@ -8,19 +8,17 @@ from pydantic import Field
 
 from antiseche.i18n import N_
 from antiseche.practice.schema.base import MOST, Answers
-from antiseche.practice.schema.types import ClockTime, HostName, Login, Text, Whole
+from antiseche.practice.schema.types import AnyPath, ClockTime, FileName, FolderPath, HostName, Login, Text, WebFolder, Whole
 
-# Nothing that a shell, a URL or a unit file would read as anything but itself.
-FolderPath = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_][A-Za-z0-9._-]*){2,}$")]
-AnyPath = Annotated[Text, Field(pattern=r"^/[^/].*$")]
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
 Rate = Annotated[int, Field(ge=0, le=10_000_000), Whole]
 
 
 class Dump(Answers):
     """A command whose output is backed up: a database cannot be copied as a file while it runs."""
 
-    name: FileName = Field(title=N_("Nom de l'extraction"), description=N_("Celui du fichier sauvegardé, par exemple « base.sql »."))
+    name: FileName = Field(
+        title=N_("Nom de l'extraction"), description=N_("Celui du fichier sauvegardé, par exemple « base.sql ».")
+    )
     command: list[Text] = Field(
         min_length=1,
         max_length=MOST,
@@ -82,7 +80,7 @@ class Offsite(Answers):
     kind: Literal["rest", "s3"] = Field(
         title=N_("Genre du dépôt distant"), description=N_("Ce que propose l'hébergeur : un serveur restic, ou un stockage S3.")
     )
-    url: Annotated[Text, Field(pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?$")] = Field(
+    url: WebFolder = Field(
         title=N_("Adresse du dépôt distant"),
         description=N_("Sans identifiant ni mot de passe : eux vont au coffre."),
     )
@@ -91,9 +89,7 @@ class Offsite(Answers):
         title=N_("Hébergeur de la copie distante"),
         description=N_("L'un des fournisseurs cités, dont le rôle est la sauvegarde ; son certificat HDS y figure."),
     )
-    limit_kib: Rate = Field(
-        0, title=N_("Débit d'envoi au plus, en Kio par seconde"), description=N_("Zéro : pas de limite.")
-    )
+    limit_kib: Rate = Field(0, title=N_("Débit d'envoi au plus, en Kio par seconde"), description=N_("Zéro : pas de limite."))
 
 
 class Backup(Answers):
@@ -108,16 +104,16 @@ class Backup(Answers):
         description=N_("Sur le serveur, de préférence sur un disque à part."),
     )
     hour: ClockTime = Field(
-        "12:30", title=N_("Heure de la sauvegarde"), description=N_("Quand les postes sont allumés : une heure manquée se rattrape.")
+        "12:30",
+        title=N_("Heure de la sauvegarde"),
+        description=N_("Quand les postes sont allumés : une heure manquée se rattrape."),
     )
     maintenance_hour: ClockTime = Field(
         "21:30",
         title=N_("Heure de l'entretien"),
         description=N_("Le serveur vérifie alors les sauvegardes et les copie au loin."),
     )
-    limit_kib: Rate = Field(
-        0, title=N_("Débit des postes au plus, en Kio par seconde"), description=N_("Zéro : pas de limite.")
-    )
+    limit_kib: Rate = Field(0, title=N_("Débit des postes au plus, en Kio par seconde"), description=N_("Zéro : pas de limite."))
     hosts: list[HostBackup] = Field(
         min_length=1,
         max_length=MOST,
