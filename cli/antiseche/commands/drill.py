@@ -42,6 +42,7 @@ def command(
 ) -> int:
     """Drill every backed-up machine, or those asked for; each ends in a record or in a reason."""
     from antiseche.commands.drilling import Drills
+    from antiseche.verify.drill import NoPlaceError
 
     drills = Drills.of(practice, scratch, sample, vault_password_file, private_key)
     drills.people = (operator or drills.people[0], requester or drills.people[1])
@@ -53,6 +54,8 @@ def command(
         try:
             entry = drills.run(name)
             code = ExitCode.OK if entry["status"] == "verified" else ExitCode.NOT_CONFORMING
+        except NoPlaceError as error:
+            entry, code = {"host": name, "status": "failed", "reason": str(error)}, ExitCode.NOT_CONFORMING
         except AnswersError:
             raise
         except AntisecheError as error:

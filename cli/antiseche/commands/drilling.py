@@ -59,16 +59,15 @@ class Drills:
         return cls(folder, practice, practice.backup, vault, targets, scratch, sample, people)
 
     def checked(self, hosts: tuple[str, ...]) -> list[str]:
-        """Return the machines to drill, each of which can be.
+        """Return the machines to drill; those that were asked for by name can be.
 
         Raises:
             AnswersError: one is not backed up, or no other machine can take its files.
         """
-        names = list(dict.fromkeys(hosts)) or [item.host for item in self.backup.hosts]
-        for name in names:
+        for name in hosts:
             drill.chosen_host(self.backup, name)
             drill.scratch_for(self.practice, self.backup, name, self.scratch)
-        return names
+        return list(dict.fromkeys(hosts)) or [item.host for item in self.backup.hosts]
 
     def run(self, name: str) -> dict[str, Any]:
         """Restore, compare, erase and record; return the record, where it is, and what else is to be known.

@@ -45,6 +45,10 @@ class DrillFailedError(AntisecheError):
     exit_code = ExitCode.TASK_FAILED
 
 
+class NoPlaceError(AnswersError):
+    """No machine of the practice can take the restored files."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What a drill found.
@@ -89,7 +93,8 @@ def scratch_for(practice: Practice, answers: Backup, host: str, wanted: str | No
     """Return the machine to restore on: never the one that was backed up, and one whose restic knows how.
 
     Raises:
-        AnswersError: none will do.
+        AnswersError: the wanted one will not do.
+        NoPlaceError: none will do.
     """
     systems = {one.name: one.system for one in practice.hosts}
     able = [
@@ -104,7 +109,7 @@ def scratch_for(practice: Practice, answers: Backup, host: str, wanted: str | No
             )
         )
     if not able:
-        raise AnswersError(
+        raise NoPlaceError(
             _("Aucune autre machine ne peut recevoir l'exercice de {host} : il faut une machine sous Debian 13, "
               "serveur de sauvegarde ou elle-même sauvegardée.").format(host=host)
         )  # fmt: skip
