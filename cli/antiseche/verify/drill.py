@@ -170,9 +170,9 @@ def offsite_request(
 def _needed(secrets: dict[str, Any], name: str, host: str) -> Any:
     if not secrets.get(name):
         raise AnswersError(
-            _(
-                "Le coffre de {host} n'a pas « {name} » : lancez « antiseche inventory », ou complétez-le (guide, « Sauvegardes »)."
-            ).format(host=host, name=name)
+            _("Le coffre de {host} n'a pas « {name} » : lancez « antiseche inventory », ou complétez-le à la main.").format(
+                host=host, name=name
+            )
         )
     return secrets[name]
 

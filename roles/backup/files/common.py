@@ -10,10 +10,11 @@ import re
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 DETAIL_CHARACTERS = 300
 # What restic and rest-server say, most particular first. Codes are stable: the checks have a sentence for each.
@@ -34,6 +35,8 @@ REASONS: tuple[tuple[str, str], ...] = (
     ),
 )
 # restic tries again for a quarter of an hour what will not get better.
+# What may come back is waited for this long, in seconds: the next quarter of an hour, or evening, tries again.
+PATIENCE = 180
 HOPELESS = frozenset(("password", "full", "refused", "certificate"))
 _CREDENTIALS = re.compile(r"(https?://)[^/@\s]+@")
 
@@ -105,12 +108,44 @@ def reason_of(text: str) -> str:
     return next((code for code, pattern in REASONS if re.search(pattern, text, re.IGNORECASE)), "other")
 
 
-def restic(arguments: Sequence[str], environment: Mapping[str, str]) -> Answer:
+class Listener:
+    """Hears what restic says on its standard error, and ends it when waiting longer is of no use."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._lines: list[str] = []
+        self._absent: tuple[float, float] | None = None  # first and last time that nothing answered, without a break
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            text = line.decode(errors="replace")
+            self._lines.append(text)
+            if "retrying" in text and self._is_hopeless(reason_of(text), time.monotonic()):
+                self._process.terminate()
+
+    def _is_hopeless(self, reason: str, moment: float) -> bool:
+        if reason != "absent":
+            return reason in HOPELESS
+        first, last = self._absent or (moment, moment)
+        self._absent = (first if moment - last < PATIENCE else moment, moment)
+        return moment - self._absent[0] > PATIENCE
+
+    def words(self) -> str:
+        """Return all that was said."""
+        self._thread.join()
+        return "".join(self._lines)
+
+
+def restic(arguments: Sequence[str], environment: Mapping[str, str], seconds: float | None = None) -> Answer:
     """Run restic until it ends, or until it says something that trying again does not mend.
 
     Args:
         arguments: without the program's name; never a secret.
         environment: where the repository and the password are; added to a bare environment.
+        seconds: how long an answer may take; None for work that takes as long as it takes.
 
     Raises:
         BackupError: restic is not installed.
@@ -123,23 +158,22 @@ def restic(arguments: Sequence[str], environment: Mapping[str, str]) -> Answer:
         )
     except OSError as error:
         raise BackupError("other", f"restic: {error.strerror}") from None
-    said: list[str] = []
+    late = threading.Event()
 
-    def listen(stream: IO[bytes]) -> None:
-        for line in stream:
-            text = line.decode(errors="replace")
-            said.append(text)
-            if "retrying" in text and reason_of(text) in HOPELESS:
-                process.terminate()
+    def stop() -> None:
+        late.set()
+        process.terminate()
 
+    timer = threading.Timer(seconds or 0, stop)
+    if seconds is not None:
+        timer.start()
+    listener = Listener(process)
     assert process.stdout is not None
-    assert process.stderr is not None
-    listener = threading.Thread(target=listen, args=(process.stderr,), daemon=True)
-    listener.start()
     out = process.stdout.read().decode(errors="replace")
     rc = process.wait()
-    listener.join()
-    return Answer(rc, out, "".join(said))
+    timer.cancel()
+    # The last words name the reason when nothing before did.
+    return Answer(rc, out, listener.words() + ("deadline exceeded\n" if late.is_set() else ""))
 
 
 def restic_or_fail(arguments: Sequence[str], environment: Mapping[str, str]) -> str:

@@ -19,6 +19,7 @@ from common import BackupError, failure_of, now, read_json, restic, restic_or_fa
 
 CHECK_DAYS = 6.5  # weekly, whatever the minute
 WHOLE_BYTES = 2_000_000_000  # smaller repositories are read whole each time
+ANSWER_SECONDS = 120
 PARTS = 4  # larger ones within four weeks
 # A snapshot arrives when it is made. One that says otherwise could make the retention drop the others.
 ARRIVAL_SECONDS = 12 * 3600
@@ -133,7 +134,7 @@ def copy_away(repository: Repository, offsite: dict[str, Any], private: Path, st
     }
     source = ["--from-repo", str(repository.folder), "--from-password-file", str(repository.secret)]
     limit = ["--limit-upload", str(offsite["limit_kib"])] if offsite.get("limit_kib") else []
-    known = restic(["cat", "config", "--quiet"], there)
+    known = restic(["cat", "config", "--quiet"], there, ANSWER_SECONDS)
     if known.rc != 0:
         error = failure_of(known)
         if error.code != "lost":
