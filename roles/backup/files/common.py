@@ -78,6 +78,13 @@ def stamp(moment: dt.datetime) -> str:
     return moment.astimezone(dt.UTC).isoformat(timespec="seconds")
 
 
+def moment_of(text: str) -> dt.datetime:
+    """Return a date of restic, which may have nanoseconds."""
+    head, _dot, tail = text.partition(".")
+    zone = tail.lstrip("0123456789") if tail else ""
+    return dt.datetime.fromisoformat((head + zone).replace("Z", "+00:00"))
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object; empty when there is none that can be read."""
     try:

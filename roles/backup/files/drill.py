@@ -7,6 +7,7 @@ a private folder in memory while restic runs.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import random
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import BackupError, now, restic_or_fail, stamp, write_json
+from common import BackupError, moment_of, now, restic_or_fail, stamp, write_json
 
 STATE = Path("/var/lib/antiseche-backup")
 MANIFEST = str(STATE / "manifest.json")
@@ -83,9 +84,12 @@ def restore(request: dict[str, Any]) -> dict[str, Any]:
         options = ["--no-lock", "--no-cache", "--quiet"]
         options += ["--cacert", f"{private}/certificate"] if request.get("certificate") else []
         listed = json.loads(restic_or_fail([*options, "snapshots", "--json", "--host", request["host"]], environment) or "[]")
+        listed = [
+            one for one in listed if moment_of(one["time"]) < now() + dt.timedelta(hours=1)
+        ]  # no forged date of years to come
         if not listed:
             raise BackupError("empty", "no snapshot of this machine")
-        snapshot = max(listed, key=lambda one: one["time"])
+        snapshot = max(listed, key=lambda one: moment_of(one["time"]))
         files = files_of(environment, options, snapshot["id"])
         wanted = chosen(files, request["must_survive"], request["sample"])
         scratch = Path(tempfile.mkdtemp(prefix="antiseche-drill-", dir="/var/tmp"))

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from common import BackupError, failure_of, now, read_json, restic, restic_or_fail, stamp, write_json
+from common import BackupError, failure_of, moment_of, now, read_json, restic, restic_or_fail, stamp, write_json
 
 CHECK_DAYS = 6.5  # weekly, whatever the minute
 WHOLE_BYTES = 2_000_000_000  # smaller repositories are read whole each time
@@ -70,21 +70,12 @@ class Repository:
         return found
 
 
-def moment_of(text: str) -> dt.datetime:
-    """Return a date of restic, which may have nanoseconds."""
-    head, _dot, tail = text.partition(".")
-    zone = tail.lstrip("0123456789") if tail else ""
-    return dt.datetime.fromisoformat((head + zone).replace("Z", "+00:00"))
-
-
-def retain(repository: Repository, keep: dict[str, int], state: dict[str, Any]) -> None:
+def retain(repository: Repository, keep: dict[str, int], strange: list[str], state: dict[str, Any]) -> None:
     """Forget what the answers no longer want, by the age of snapshots that can be believed.
 
     Raises:
         BackupError: a snapshot has a date that is not its arrival's: nothing is forgotten.
     """
-    strange = repository.strange(repository.snapshots())
-    state["strange"] = strange
     if strange:
         raise BackupError("clock", ", ".join(strange[:5]))
     if keep:
@@ -117,8 +108,8 @@ def check_is_due(state: dict[str, Any]) -> bool:
     return now() - dt.datetime.fromisoformat(last["at"]) > dt.timedelta(days=CHECK_DAYS)
 
 
-def copy_away(repository: Repository, offsite: dict[str, Any], private: Path, state: dict[str, Any]) -> None:
-    """Copy the snapshots that the off-site repository lacks; it is made the first time. Nothing is removed there.
+def copy_away(repository: Repository, offsite: dict[str, Any], private: Path, believed: list[str], state: dict[str, Any]) -> None:
+    """Copy the believed snapshots that the off-site repository lacks; it is made the first time. Nothing is removed there.
 
     Raises:
         BackupError: the provider cannot be reached, refuses, or is full.
@@ -142,7 +133,7 @@ def copy_away(repository: Repository, offsite: dict[str, Any], private: Path, st
         if state.get("offsite", {}).get("at"):
             raise BackupError("lost", "the off-site repository is no longer there")
         restic_or_fail(["init", "--quiet", *source, "--copy-chunker-params"], there)
-    restic_or_fail(["copy", "--quiet", *limit, *source], there)
+    restic_or_fail(["copy", "--quiet", *limit, *source, *believed], there)
     state["offsite"] = {"at": stamp(now()), "failure": None}
 
 
@@ -154,22 +145,29 @@ def maintain(repository: Repository, config: dict[str, Any], private: Path, stat
     size = repository.size()
     state["bytes"] = size
     failure: dict[str, str] | None = None
+    believed: list[str] = []
     try:
         repository.run("unlock", "--quiet")
         snapshots = repository.snapshots()
+        strange = repository.strange(snapshots)
+        state["strange"] = strange
+        # What is dated otherwise than its arrival does not go elsewhere: from there nothing is ever removed.
+        believed = [str(one["id"]) for one in snapshots if one["short_id"] not in strange]
         state["snapshots"] = len(snapshots)
         state["latest"] = stamp(moment_of(snapshots[-1]["time"])) if snapshots else ""
         if now_ or check_is_due(state):
             check(repository, state, size)
         if (state.get("check") or {}).get("ok"):  # nothing is removed from what may be damaged
-            retain(repository, config.get("keep") or {}, state)
+            retain(repository, config.get("keep") or {}, strange, state)
     except BackupError as error:
         failure = error.as_json()
     state["failure"] = failure
     offsite = config.get("offsite") or {}
     if offsite:
         try:
-            copy_away(repository, offsite, private, state)
+            if not believed:
+                raise BackupError("empty", (failure or {}).get("detail", "no snapshot that can be believed"))
+            copy_away(repository, offsite, private, believed, state)
         except BackupError as error:
             state["offsite"] = {**state.get("offsite", {}), "failure": error.as_json()}
 

@@ -34,6 +34,7 @@ REASONS = {
     "lost": "les sauvegardes de la machine ne sont plus à leur place",
     "locked": "une autre opération tient les sauvegardes",
     "corrupt": "une partie des sauvegardes est abîmée",
+    "empty": "aucune sauvegarde n'y est à copier",
     "clock": "des sauvegardes portent une date qui n'est pas celle de leur arrivée : rien n'a été retiré",
     "dump": "une extraction de base a échoué",
     "paths": "un dossier déclaré n'existe pas, ou est vide",

@@ -158,7 +158,7 @@ def test_a_dump_that_fails_keeps_the_last_good_one(
 
 @pytest.mark.parametrize("text", ["2026-11-25T12:00:00.123456789+01:00", "2026-11-25T11:00:00Z", "2026-11-25T12:00:00+01:00"])
 def test_dates_of_restic_are_read(programs: dict[str, Any], text: str) -> None:
-    assert programs["server"].moment_of(text) == dt.datetime(2026, 11, 25, 11, tzinfo=dt.UTC)
+    assert programs["common"].moment_of(text) == dt.datetime(2026, 11, 25, 11, tzinfo=dt.UTC)
 
 
 @pytest.mark.parametrize(
@@ -182,11 +182,9 @@ def test_nothing_is_forgotten_when_a_date_is_forged(
 ) -> None:
     server = programs["server"]
     repository = server.Repository(tmp_path, {"name": "accueil", "password": "p"}, tmp_path)
-    monkeypatch.setattr(server.Repository, "snapshots", lambda _self: [])
-    monkeypatch.setattr(server.Repository, "strange", lambda _self, _all: ["ab"])
     monkeypatch.setattr(server.Repository, "run", lambda *_arguments: pytest.fail("something was run"))
     with pytest.raises(server.BackupError) as caught:
-        server.retain(repository, {"days": 7, "weeks": 4, "months": 3}, {})
+        server.retain(repository, {"days": 7, "weeks": 4, "months": 3}, ["ab"], {})
     assert caught.value.code == "clock"
 
 
