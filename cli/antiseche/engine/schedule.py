@@ -67,8 +67,8 @@ def service_text(schedule: Schedule, private_key: Path, vault_password_file: Pat
         *("--private-key", str(private_key), "--vault-password-file", str(vault_password_file)),
     ]
     return (
-        f"[Unit]\nDescription=Antisèche : {_THINGS[schedule.verb]} de {_escaped(schedule.folder.name)}\nWants=network-online.target\n"
-        "After=network-online.target\n\n"
+        f"[Unit]\nDescription=Antisèche : {_THINGS[schedule.verb]} de {_escaped(schedule.folder.name)}\n"
+        "Wants=network-online.target\nAfter=network-online.target\n\n"
         # What found drift or proved nothing ends with 3: the unit then shows as failed, which somebody must notice.
         f"[Service]\nType=oneshot\nUMask=0077\nNoNewPrivileges=yes\nExecStart={' '.join(map(_quoted, argv))}\n"
     )
