@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "verify": ("antiseche.commands.verify", "command", N_("Prouve l'état des machines, contrôle par contrôle.")),
     "drift": ("antiseche.commands.drift", "command", N_("Trouve ce qui a dérivé ; --fix répare.")),
     "schedule": ("antiseche.commands.schedule", "command", N_("Planifie la recherche de dérive à heures fixes.")),
+    "drill": ("antiseche.commands.drill", "command", N_("Exerce une restauration sur une autre machine, et la compare.")),
     "status": ("antiseche.commands.status", "command", N_("Résume l'état de tous les cabinets.")),
     "rehearse": ("antiseche.commands.rehearse", "command", N_("Répète un cabinet sur des machines d'essai.")),
     "demo": ("antiseche.commands.demo", "command", N_("Démonstration complète sur le cabinet d'exemple.")),

@@ -54,8 +54,12 @@ def _show(report: InventoryReport, *, check: bool, was_current: bool, target: Pa
         click.echo(f"  ~ {name}")
     for name in report.removed_hosts:
         click.echo(_("  - {host} : retirée ; ses secrets sont gardés dans removed/{host}/").format(host=name))
-    for host, logins in report.new_secrets.items():
-        click.echo(_("  + {host} : premiers mots de passe pour {logins}").format(host=host, logins=", ".join(logins) or "-"))
+    for host, secrets in report.new_secrets.items():
+        logins = [one for one in secrets if " " not in one]
+        if logins or not secrets:
+            click.echo(_("  + {host} : premiers mots de passe pour {logins}").format(host=host, logins=", ".join(logins) or "-"))
+        if len(logins) < len(secrets):
+            click.echo(_("  + {host} : clés des sauvegardes").format(host=host))
     if check:
         click.echo(_("Inventaire périmé : relancez « antiseche inventory {practice} ».").format(practice=report.practice))
         return

@@ -1,4 +1,4 @@
-"""``antiseche schedule``: a drift pass at fixed times."""
+"""``antiseche schedule``: a drift pass or a restore drill at fixed times."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from antiseche.i18n import _
 @click.command("schedule", help=_("Planifie la recherche de dérive à heures fixes."))
 @practice_argument
 @click.option("--at", "calendar", metavar=_("HORAIRE"), help=_("Horaire de systemd ; par défaut « Mon..Fri 12:45 »."))
+@click.option("--drill", is_flag=True, help=_("L'exercice de restauration au lieu de la dérive ; par défaut chaque trimestre."))
 @click.option("--remove", "removed", is_flag=True, help=_("Retire la planification."))
 @vault_option
 @key_option
@@ -22,6 +23,7 @@ from antiseche.i18n import _
 def command(
     practice: str,
     calendar: str | None,
+    drill: bool,
     removed: bool,
     vault_password_file: Path | None,
     private_key: Path | None,
@@ -34,7 +36,7 @@ def command(
     from antiseche.practice.folder import find_practice
 
     folder = find_practice(practice)
-    schedule = timers.schedule_of(folder)
+    schedule = timers.schedule_of(folder, "drill" if drill else "drift")
     if removed:
         existed = timers.remove(schedule)
         text = _("Planification retirée.") if existed else _("Rien n'était planifié pour ce cabinet.")
@@ -47,7 +49,7 @@ def command(
         )
     vault_password.read_password_file(vault_password_file)
     timers.usable_key(private_key)
-    calendar = calendar or timers.DEFAULT_CALENDAR
+    calendar = calendar or (timers.DRILL_CALENDAR if drill else timers.DEFAULT_CALENDAR)
     following = timers.next_run(calendar)
     timers.install(schedule, calendar, private_key.resolve(), vault_password_file.resolve())
     text = _("Planifié : « {calendar} », prochain passage le {next}. Suivi : systemctl {user}status {unit}").format(

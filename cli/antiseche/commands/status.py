@@ -68,6 +68,20 @@ def _lines(entry: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _backups(entries: list[dict[str, Any]]) -> list[str]:
+    """Return a line per machine and observation of its backups; the worst word of a result comes first in the line."""
+    from antiseche.evidence.results import Effective, colon, label
+
+    lines = []
+    for entry in entries:
+        effective = Effective(entry["result"])
+        words = entry["message"] or label(effective)
+        if effective is not Effective.PASS and entry["message"]:
+            words = f"{label(effective)} ({entry['control']}){colon()}{entry['message']}"
+        lines.append(_("sauvegarde de {host} : {words}").format(host=entry["host"], words=words))
+    return lines
+
+
 def _last_pass(last: dict[str, Any]) -> list[str]:
     from antiseche.commands.results_report import local
     from antiseche.evidence.results import colon
@@ -87,4 +101,4 @@ def _last_pass(last: dict[str, Any]) -> list[str]:
                 last["stale"],
             ).format(n=last["stale"])
         )
-    return lines
+    return lines + _backups(last["backups"])

@@ -1,4 +1,4 @@
-"""A drift pass at fixed times, by a systemd timer of this machine: nothing of ours keeps running in between.
+"""A drift pass or a restore drill at fixed times, by a systemd timer of this machine: nothing of ours keeps running in between.
 
 System units for root, user units for anybody else; a user's timers need ``loginctl enable-linger`` to run without a session.
 """
@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from antiseche.errors import AnswersError, AntisecheError, MissingRequirementError
 from antiseche.i18n import _, language
@@ -20,21 +21,25 @@ from antiseche.practice.folder import PracticeFolder
 
 DEFAULT_CALENDAR = "Mon..Fri 12:45"
 """When machines are on and nobody works on them."""
+DRILL_CALENDAR = "*-01,04,07,10-05 13:15"
+"""Four times a year: an exercise that fails leaves time for another before the year is over."""
+_THINGS = {"drift": "dérive", "drill": "exercice de restauration"}
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The timer of one practice."""
+    """A timer of one practice."""
 
     folder: PracticeFolder
     user: bool
     units: Path
+    verb: Literal["drift", "drill"] = "drift"
 
     @property
     def name(self) -> str:
         """Name of the units: two folders never share one."""
         digest = hashlib.sha256(os.fsencode(self.folder.root)).hexdigest()[:8]
-        return f"antiseche-drift-{re.sub(r'[^A-Za-z0-9-]', '-', self.folder.name)[:40]}-{digest}"
+        return f"antiseche-{self.verb}-{re.sub(r'[^A-Za-z0-9-]', '-', self.folder.name)[:40]}-{digest}"
 
     @property
     def files(self) -> tuple[Path, Path]:
@@ -47,23 +52,24 @@ class Schedule:
         return any(path.exists() for path in self.files)
 
 
-def schedule_of(folder: PracticeFolder) -> Schedule:
-    """Return where the timer of a practice is, whether it exists or not."""
+def schedule_of(folder: PracticeFolder, verb: Literal["drift", "drill"] = "drift") -> Schedule:
+    """Return where a timer of a practice is, whether it exists or not."""
     user = os.geteuid() != 0
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return Schedule(folder, user, config / "systemd/user" if user else Path("/etc/systemd/system"))
+    return Schedule(folder, user, config / "systemd/user" if user else Path("/etc/systemd/system"), verb)
 
 
 def service_text(schedule: Schedule, private_key: Path, vault_password_file: Path) -> str:
-    """Return the service: one drift pass that asks nothing and repairs nothing."""
+    """Return the service: one drift pass that asks nothing and repairs nothing, or one drill."""
     argv = [
-        *(sys.executable, "-m", "antiseche", "--lang", language(), "drift", str(schedule.folder.root), "--yes"),
+        *(sys.executable, "-m", "antiseche", "--lang", language(), schedule.verb, str(schedule.folder.root)),
+        *(["--yes"] if schedule.verb == "drift" else []),
         *("--private-key", str(private_key), "--vault-password-file", str(vault_password_file)),
     ]
     return (
-        f"[Unit]\nDescription=Antisèche : dérive de {_escaped(schedule.folder.name)}\nWants=network-online.target\n"
-        "After=network-online.target\n\n"
-        # A pass that found drift ends with 3: the unit then shows as failed, which is what somebody must notice.
+        f"[Unit]\nDescription=Antisèche : {_THINGS[schedule.verb]} de {_escaped(schedule.folder.name)}\n"
+        "Wants=network-online.target\nAfter=network-online.target\n\n"
+        # What found drift or proved nothing ends with 3: the unit then shows as failed, which somebody must notice.
         f"[Service]\nType=oneshot\nUMask=0077\nNoNewPrivileges=yes\nExecStart={' '.join(map(_quoted, argv))}\n"
     )
 
@@ -71,7 +77,7 @@ def service_text(schedule: Schedule, private_key: Path, vault_password_file: Pat
 def timer_text(schedule: Schedule, calendar: str) -> str:
     """Return the timer; a pass missed while this machine was off is made up for."""
     return (
-        f"[Unit]\nDescription=Antisèche : dérive de {_escaped(schedule.folder.name)}, à heures fixes\n\n"
+        f"[Unit]\nDescription=Antisèche : {_THINGS[schedule.verb]} de {_escaped(schedule.folder.name)}, à heures fixes\n\n"
         f"[Timer]\nOnCalendar={calendar}\nPersistent=true\nRandomizedDelaySec=5min\n\n[Install]\nWantedBy=timers.target\n"
     )
 

@@ -9,6 +9,7 @@ from antiseche.catalogue import load_catalogue
 from antiseche.engine import records
 from antiseche.errors import AnswersError
 from antiseche.evidence import chain, store
+from antiseche.evidence.backups import backups
 from antiseche.evidence.passes import whole_practice
 from antiseche.evidence.results import Result, carried, count, headline, paris_day
 from antiseche.evidence.store import Snapshot
@@ -65,6 +66,7 @@ def _last(snapshot: Snapshot, answers: Practice | None, moment: dt.datetime) -> 
         "unreachable": sorted(snapshot.data["scope"]["unreachable"]),
         "never_verified": _hosts_never_seen(found),
         "stale": sum(result.stale for result in found),
+        "backups": backups(found, load_catalogue().role_of),
     }
 
 

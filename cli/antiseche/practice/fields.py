@@ -27,6 +27,10 @@ _SEPARATORS = {
     # These may hold spaces.
     "remote_help": re.compile(r"\s*[,;]\s*"),
     "third_party_origins": re.compile(r"\s*[,;]\s*"),
+    "paths": re.compile(r"\s*[,;]\s*"),
+    "must_survive": re.compile(r"\s*[,;]\s*"),
+    "exclude": re.compile(r"\s*[,;]\s*"),
+    "command": re.compile(r"\s*[,;]\s*"),
 }
 
 

@@ -12,7 +12,7 @@ from antiseche.practice.load import dotted
 from antiseche.practice.schema import Answers, Practice, Supplier, SupplierRole
 
 # Nothing is an answer there: a choice, or something that most have not.
-_NOT_A_GAP = frozenset(("note", "until", "reboot_time", "compensating", "expires"))
+_NOT_A_GAP = frozenset(("note", "until", "reboot_time", "compensating", "expires", "keep", "offsite", "user"))
 
 
 class Gap(NamedTuple):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from antiseche.errors import AnswersError, AntisecheError
 from antiseche.i18n import _
-from antiseche.practice import atomic, staging
+from antiseche.practice import atomic, backup_secrets, staging
 from antiseche.practice.folder import PracticeFolder
 from antiseche.practice.inventory_vars import (
     active_logins,
@@ -188,8 +188,7 @@ def _stage_vaults(
         logins = indexed.get(host.name, [])
         if host.name in report.new_secrets:
             vault = vault or _open_vault(stage, password)
-            volumes = [disk.name for disk in host.data_disks]
-            logins, created = _complete_vault(vault, path, active_logins(practice, host), volumes)
+            logins, created = _complete_vault(vault, path, practice, host)
             report.new_secrets[host.name] = created
         index[host.name] = {"sha256": _sha256(path), "logins": logins}
     report.new_secrets = {name: created for name, created in report.new_secrets.items() if created}
@@ -211,26 +210,30 @@ _VOLUME = "volume "  # in the index, beside logins, which hold no space
 
 
 def _secrets_of(practice: Practice, host: Host) -> list[str]:
-    """Return what a host's vault must hold: logins, and volumes."""
-    return active_logins(practice, host) + [_VOLUME + disk.name for disk in host.data_disks]
+    """Return what a host's vault must hold: logins, and labels of other secrets, which have a space in them."""
+    volumes = [_VOLUME + disk.name for disk in host.data_disks]
+    return [*active_logins(practice, host), *volumes, *backup_secrets.wanted(practice, host)]
 
 
-def _complete_vault(vault: Vault, path: Path, wanted: list[str], volumes: list[str]) -> tuple[list[str], list[str]]:
+def _complete_vault(vault: Vault, path: Path, practice: Practice, host: Host) -> tuple[list[str], list[str]]:
     from antiseche.practice import escrow
     from antiseche.practice.secrets import passwords_in, with_passwords
 
     exists = path.exists()
     values = vault.read(path) if exists else {}
-    created = [login for login in wanted if login not in passwords_in(values)]
-    keys = escrow.missing(values, volumes)
-    if created or keys or not exists:
-        values = escrow.with_keys(with_passwords(values, wanted), volumes)
+    logins, volumes = active_logins(practice, host), [disk.name for disk in host.data_disks]
+    labels = backup_secrets.wanted(practice, host)
+    created = [login for login in logins if login not in passwords_in(values)]
+    created += [_VOLUME + name for name in escrow.missing(values, volumes)]
+    created += [label for label in labels if label not in backup_secrets.held(values)]
+    if created or not exists:
+        values = backup_secrets.with_secrets(escrow.with_keys(with_passwords(values, logins), volumes), labels)
         text = vault.encrypt(values)
         if vault.decrypt(text, str(path)) != values:
             raise AntisecheError(_("Le coffre {where} ne se relit pas : rien n'a été écrit.").format(where=path))
         _write(path, text, 0o600)
-    held = sorted(passwords_in(values)) + [_VOLUME + name for name in sorted(escrow.volumes_in(values))]
-    return held, created + [_VOLUME + name for name in keys]
+    keys = [_VOLUME + name for name in sorted(escrow.volumes_in(values))]
+    return [*sorted(passwords_in(values)), *keys, *sorted(backup_secrets.held(values))], created
 
 
 def _removed_dir(folder: PracticeFolder, host: str) -> Path:

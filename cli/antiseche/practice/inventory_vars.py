@@ -11,6 +11,7 @@ from typing import Any
 
 from antiseche.errors import AnswersError
 from antiseche.i18n import _
+from antiseche.practice import backup_vars
 from antiseche.practice.schema import Flow, Function, Host, HostKind, Network, Person, Practice, System
 
 Variables = dict[str, Any]
@@ -67,6 +68,7 @@ def common_variables(practice: Practice) -> Variables:
         "firewall_printers": [str(printer.address) for printer in network.printers],
         "firewall_mssante": practice.mssante.client,
         "firewall_confirm_seconds": choices.confirm_seconds,
+        **backup_vars.common(practice),
     }
 
 
@@ -81,10 +83,12 @@ def host_variables(practice: Practice, host: Host) -> Variables:
         "disk_encryption_disks": [disk.model_dump(mode="json") for disk in host.data_disks],
         "firewall_inbound": _inbound(practice, host),
         "firewall_outbound": [
-            _flow(flow, flow.name, "destinations", []) for flow in practice.choices.outbound_flows if _concerns(flow, host)
+            *(_flow(flow, flow.name, "destinations", []) for flow in practice.choices.outbound_flows if _concerns(flow, host)),
+            *backup_vars.outbound(practice, host),
         ],
         **card_variables(practice, host),
         "firewall_shares": any(share.host == host.name for share in practice.shares),
+        **backup_vars.of_host(practice, host),
     }
 
 
@@ -147,7 +151,7 @@ def _inbound(practice: Practice, host: Host) -> list[Variables]:
             continue
         flows += [_flow(f, f"{software.name} : {f.name}", "sources", lan) for f in software.inbound if _concerns(f, host)]
     flows += [_flow(f, f.name, "sources", lan) for f in practice.choices.inbound_flows if _concerns(f, host)]
-    return flows
+    return flows + backup_vars.inbound(practice, host)
 
 
 def _concerns(flow: Flow, host: Host) -> bool:

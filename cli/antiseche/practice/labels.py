@@ -19,6 +19,8 @@ LABELS: dict[str, str] = {
     "mail": N_("messagerie"),
     "backup": N_("sauvegarde"),
     "other": N_("autre"),
+    "rest": N_("serveur restic"),
+    "s3": N_("stockage S3"),
     "open": N_("ouvert"),
     "declared": N_("limité à ce qui est déclaré"),
     "anssi-cnil": N_("longs et sans expiration, ANSSI et CNIL"),

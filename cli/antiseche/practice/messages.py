@@ -63,6 +63,7 @@ _SLUG = N_("forme incorrecte : 40 minuscules sans accent, chiffres et tirets au 
 _LOGIN = N_("forme incorrecte : 31 minuscules sans accent, chiffres et tirets au plus, une lettre d'abord")
 _HOST = N_("forme incorrecte : 2 à 15 minuscules sans accent, chiffres et tirets, une lettre d'abord")
 _CONTROL = N_("identifiant de contrôle attendu, par exemple « PAR-01 »")
+_PATH = N_("chemin complet attendu, par exemple « /srv/dossiers »")
 _PATTERNS: dict[str, str] = {
     "practice.id": _SLUG,
     "people.login": _LOGIN,
@@ -80,6 +81,16 @@ _PATTERNS: dict[str, str] = {
     "choices.inbound_flows.hosts": _HOST,
     "choices.outbound_flows.hosts": _HOST,
     "waivers.hosts": _HOST,
+    "backup.server": _HOST,
+    "backup.hosts.host": _HOST,
+    "backup.path": N_("dossier attendu, sur deux niveaux au moins et sans espace ni accent, par exemple « /srv/sauvegardes »"),
+    "backup.hour": N_("heure attendue entre guillemets, de la forme « 12:30 »"),
+    "backup.maintenance_hour": N_("heure attendue entre guillemets, de la forme « 21:30 »"),
+    "backup.hosts.paths": _PATH,
+    "backup.hosts.must_survive": _PATH,
+    "backup.hosts.dumps.name": N_("nom de fichier attendu, sans dossier ni espace, par exemple « base.sql »"),
+    "backup.hosts.dumps.user": _LOGIN,
+    "backup.offsite.url": N_("adresse attendue, en https et sans identifiant, par exemple « https://depot.example/cabinet »"),
     "waivers.id": N_("numéro attendu, de la forme « D-001 »"),
     "waivers.control": _CONTROL,
     "attestations.control": _CONTROL,

@@ -39,6 +39,8 @@ _ANOTHER: dict[str, tuple[str, str]] = {
     "software": (N_("Y a-t-il un logiciel métier ?"), N_("Un autre logiciel métier ?")),
     "software.inbound": (N_("Ce logiciel reçoit-il des connexions du réseau ?"), N_("Un autre flux entrant ?")),
     "shares": (N_("Le serveur partage-t-il des dossiers ?"), N_("Un autre partage ?")),
+    "backup.hosts": (N_("Y a-t-il une machine à sauvegarder ?"), N_("Une autre machine à sauvegarder ?")),
+    "backup.hosts.dumps": (N_("Y a-t-il une base à extraire avant ?"), N_("Une autre base ?")),
     "choices.inbound_flows": (N_("Y a-t-il un flux entrant à ouvrir ?"), N_("Un autre flux entrant ?")),
     "choices.outbound_flows": (N_("Y a-t-il un flux sortant à ouvrir ?"), N_("Un autre flux sortant ?")),
     "attestations": (N_("Y a-t-il une déclaration à noter ?"), N_("Une autre déclaration ?")),
@@ -48,6 +50,9 @@ _ANOTHER: dict[str, tuple[str, str]] = {
 _IS_THERE: dict[str, str] = {
     "suppliers.hds": N_("Avez-vous son certificat HDS sous les yeux ?"),
     "cps.middleware": N_("Avez-vous le paquet de la Cryptolib CPS ?"),
+    "backup": N_("Une machine du cabinet reçoit-elle les sauvegardes ?"),
+    "backup.keep": N_("Les anciennes sauvegardes doivent-elles finir par être retirées du serveur ?"),
+    "backup.offsite": N_("Un hébergeur garde-t-il une copie distante ?"),
 }
 
 

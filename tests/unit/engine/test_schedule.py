@@ -144,3 +144,16 @@ def test_two_folders_of_one_name_have_their_own_units(tmp_path: Path) -> None:
     one, two = (Schedule(PracticeFolder(tmp_path / part / "tilleuls"), True, tmp_path).name for part in "ab")
 
     assert one != two
+
+
+def test_drills_are_scheduled_beside_drift(practice: PracticeFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schedule", str(practice.root), *access(practice)]) == 0
+    assert main(["schedule", str(practice.root), "--drill", *access(practice)]) == 0
+    service, timer = (path.read_text(encoding="utf-8") for path in timers.schedule_of(practice, "drill").files)
+    assert '"drill"' in service
+    assert "--yes" not in service, "drill has no such option"
+    assert f"OnCalendar={timers.DRILL_CALENDAR}\n" in timer
+    assert len(units(practice)) == 4
+    assert main(["schedule", str(practice.root), "--drill", "--remove"]) == 0
+    assert timers.schedule_of(practice).exists
+    capsys.readouterr()

@@ -556,7 +556,7 @@ def test_status_in_json(stage: Stage) -> None:
     assert set(document) == {"command", "exit_code", "practices"}
     assert set(entry) == {"folder", "name", "rehearsal", "problem", "last", "unfinished", "waivers", "chain"}
     assert set(entry["last"]) == {
-        "run", "ended", "age_days", "counts", "headline", "unreachable", "never_verified", "stale",
+        "run", "ended", "age_days", "counts", "headline", "unreachable", "never_verified", "stale", "backups",
     }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from antiseche.practice.rules import contracts, network, people
+from antiseche.practice.rules import backup, contracts, network, people
 from antiseche.practice.rules.found import Found
 from antiseche.practice.schema import Practice
 
@@ -27,4 +27,5 @@ _RULES: tuple[Callable[[Practice], Iterator[Found]], ...] = (
     contracts.maintenance,
     contracts.suppliers,
     contracts.declarations,
+    backup.backup,
 )

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from antiseche.i18n import N_
+from antiseche.practice.schema.backup import Backup, Dump, HostBackup, Keep, Offsite
 from antiseche.practice.schema.base import MOST, Answers
 from antiseche.practice.schema.cards import Cards, Middleware
 from antiseche.practice.schema.choices import Choices
@@ -24,19 +25,24 @@ from antiseche.practice.schema.words import Function, HostKind, Protocol, Suppli
 
 __all__ = [
     "Answers",
+    "Backup",
     "Cards",
     "Choices",
     "DataDisk",
+    "Dump",
     "Flow",
     "Function",
     "HdsCertificate",
     "Host",
+    "HostBackup",
     "HostKind",
+    "Keep",
     "LocalNetwork",
     "Maintenance",
     "Middleware",
     "Mssante",
     "Network",
+    "Offsite",
     "PaperAnswer",
     "Person",
     "Practice",
@@ -85,6 +91,11 @@ class Practice(Answers):
         max_length=MOST,
         title=N_("Les partages"),
         description=N_("Chaque dossier partagé ne s'ouvre qu'aux personnes citées."),
+    )
+    backup: Backup | None = Field(
+        None,
+        title=N_("Les sauvegardes"),
+        description=N_("Ce qui est sauvegardé, où, et la copie que garde un hébergeur éloigné."),
     )
     mssante: Mssante = Field(
         default_factory=Mssante,
