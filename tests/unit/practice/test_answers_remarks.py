@@ -117,7 +117,7 @@ def test_check_answers_tells_them(language: str, word: str, practices: Path, cap
 def test_what_nobody_answered_is_a_gap(practices: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = GOOD.replace('  phone: "00 00 00 00 00"\n', "").replace('    supplier: "Éditeur Exemple"\n', "    supplier:\n")
     practice = check_document(parse(text.encode()), Path("p.yml"))
-    assert [gap.path for gap in gaps(practice)] == ["practice.phone", "software[1].supplier", "cps.middleware", "backup"]
+    assert [gap.path for gap in gaps(practice)] == ["practice.phone", "software[1].supplier", "backup", "cps.middleware"]
     without = check_document(parse(text.replace("card_reader: true", "card_reader: false").encode()), Path("p.yml"))
     assert "cps.middleware" not in [gap.path for gap in gaps(without)]
     path = practices / "p.yml"
