@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -139,4 +140,15 @@ def answers(lab: labs.Lab) -> dict[str, Any]:
             "addresses": [f"{lab.gateway}/32"],
             "public_keys": [lab.public_key],
         },
+        # No server receives backups here; a pass must end with 0 all the same.
+        "waivers": [
+            {
+                "id": "D-001",
+                "control": "SAV-01",
+                "reason": "Machines de mesure, sans données.",
+                "accepted_by": "Dr Marie Durand",
+                "accepted_on": date.today().isoformat(),
+                "expires_on": (date.today() + timedelta(days=300)).isoformat(),
+            }
+        ],
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from datetime import date, timedelta
 from itertools import zip_longest
 from typing import Any
 
@@ -22,6 +23,7 @@ from antiseche.lab.rehearsal import Rehearsal
 from antiseche.lab.requirements import requirements
 from antiseche.practice.answers import load_answers
 from antiseche.practice.folder import PracticeFolder
+from antiseche.practice.schema import Waiver
 
 pytestmark = pytest.mark.lab
 
@@ -43,7 +45,11 @@ def practice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
     assert not requirements(), "this machine must be able to run a lab"
     example = load_answers(PracticeFolder(kit.kit_dir() / "inventories/exemple"))
     hosts = [host for host in example.hosts if host.name in HOSTS]
-    answers = example.model_copy(update={"hosts": hosts, "software": [], "shares": [], "waivers": []})
+    # The backup server is not one of the two machines.
+    unsaved = {"id": "D-001", "control": "SAV-01", "reason": "Machines d'essai", "accepted_by": "Dr Camille Exemple"}
+    waiver = Waiver(**unsaved, accepted_on=date.today(), expires_on=date.today() + timedelta(days=30))
+    changes = {"hosts": hosts, "software": [], "shares": [], "backup": None, "waivers": [waiver]}
+    answers = example.model_copy(update=changes)
     folder = PracticeFolder(tmp_path_factory.mktemp("breakages") / f"exemple-{os.getpid()}")
     try:
         started = rehearsal.start(answers, folder)
@@ -60,7 +66,7 @@ def drift(practice: Rehearsal, capsys: pytest.CaptureFixture[str], *options: str
 
 
 def failing(document: dict[str, Any]) -> set[tuple[str, str]]:
-    holds = ("pass", "not-applicable")
+    holds = ("pass", "not-applicable", "waived")
     return {(result["host"], result["control"]) for result in document["results"] if result["effective"] not in holds}
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,13 @@ maintenance:
   addresses: [192.168.42.200/32]
   public_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE3WgC5WKWjujxy22vCJNo5yps7svkprtAw75EuMvRe2 exemple]
 choices: {{confirm_seconds: 20}}
+waivers:
+  - id: D-001
+    control: SAV-01
+    reason: "Aucun serveur ne reçoit encore de sauvegardes."
+    accepted_by: "Dr Camille Exemple"
+    accepted_on: {date.today()}
+    expires_on: {date.today() + timedelta(days=300)}
 """
 QUICK = ("--role", "accounts", "--role", "password_policy")
 LAST = "password_policy"

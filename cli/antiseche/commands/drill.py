@@ -13,6 +13,8 @@ from antiseche.errors import AnswersError, AntisecheError, ExitCode
 from antiseche.i18n import _, n_
 
 _SHOWN = 10
+# Only one code comes out: the most pressing, as for every command.
+_PRESSING = (ExitCode.OK, ExitCode.NOT_CONFORMING, ExitCode.UNREACHABLE, ExitCode.FAILURE, ExitCode.TASK_FAILED)
 
 
 @click.command("drill", help=_("Exerce une restauration sur une autre machine, et la compare."))
@@ -61,7 +63,7 @@ def command(
         except AntisecheError as error:
             entry, code = {"host": name, "status": "failed", "reason": str(error)}, error.exit_code
         done.append(entry)
-        worst = max(worst, code)
+        worst = max(worst, code, key=_PRESSING.index)
         if not as_json:
             _show(entry)
     if as_json:

@@ -44,6 +44,7 @@ class Drills:
         """
         folder = find_practice(name)
         practice = load_answers(folder)
+        vault = Vault(vault_password.obtain(practice.practice.id, password_file))
         if practice.backup is None:
             raise AnswersError(
                 _("« {name} » ne déclare aucune sauvegarde : répondez d'abord à « backup » (antiseche edit {name}).").format(
@@ -54,7 +55,6 @@ class Drills:
         offered = identities.offered(folder.root, private_key, practice.maintenance.public_keys)
         for target in targets.values():
             target.identities.extend(offered)
-        vault = Vault(vault_password.obtain(practice.practice.id, password_file))
         people = (practice.maintenance.contractor, practice.practice.name)
         return cls(folder, practice, practice.backup, vault, targets, scratch, sample, people)
 

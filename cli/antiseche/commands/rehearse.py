@@ -17,6 +17,7 @@ VERBS = {
     "deploy": True,
     "verify": True,
     "drift": True,
+    "drill": True,
     "inventory": False,
     "bootstrap": False,
     "check-answers": False,

@@ -253,9 +253,11 @@ def main() -> int:
         return 0
     state.update({"version": 1, "host": config["host"], "attempt": stamp(now())})
     failure: dict[str, str] | None = None
+    STATE.mkdir(mode=0o755, exist_ok=True)
     try:
         patiently(config, state, options.accept_new_repository)
-    except BackupError as error:
+    except (BackupError, OSError) as caught:
+        error = caught if isinstance(caught, BackupError) else BackupError("other", str(caught))
         earlier = state.get("failure") or {}
         since = earlier.get("since", state["attempt"]) if earlier.get("code") == error.code else state["attempt"]
         failure = {**error.as_json(), "since": since}

@@ -156,6 +156,7 @@ def hashes(request: dict[str, Any]) -> dict[str, Any]:
 
 def record(request: dict[str, Any]) -> dict[str, Any]:
     """Leave on this machine that a drill of its backup was made, for its checks."""
+    STATE.mkdir(mode=0o755, exist_ok=True)
     write_json(STATE / "drill.json", {**request, "recorded": stamp(now())})
     return {}
 

@@ -142,11 +142,11 @@ def maintain(repository: Repository, config: dict[str, Any], private: Path, stat
     state["exists"] = repository.exists
     if not repository.exists:
         return
-    size = repository.size()
-    state["bytes"] = size
     failure: dict[str, str] | None = None
     believed: list[str] = []
     try:
+        size = repository.size()
+        state["bytes"] = size
         repository.run("unlock", "--quiet")
         snapshots = repository.snapshots()
         strange = repository.strange(snapshots)
@@ -159,8 +159,8 @@ def maintain(repository: Repository, config: dict[str, Any], private: Path, stat
             check(repository, state, size)
         if (state.get("check") or {}).get("ok"):  # nothing is removed from what may be damaged
             retain(repository, config.get("keep") or {}, strange, state)
-    except BackupError as error:
-        failure = error.as_json()
+    except (BackupError, OSError) as error:
+        failure = (error if isinstance(error, BackupError) else BackupError("other", str(error))).as_json()
     state["failure"] = failure
     offsite = config.get("offsite") or {}
     if offsite:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from antiseche import app, kit
-from antiseche.errors import ExitCode, HostUnreachableError
+from antiseche.errors import AntisecheError, ExitCode, HostUnreachableError
 from antiseche.practice import inventory
 from antiseche.practice.answers import load_answers
 from antiseche.practice.folder import PracticeFolder
@@ -116,6 +116,15 @@ def test_a_drill_that_restores_nothing_keeps_no_record(
     assert run(practice) == code
     assert f"accueil : exercice manqué. {error}" in capsys.readouterr().out
     assert ("accueil", "restore") in machines.asked, "the other machine is drilled all the same"
+
+
+def test_a_fault_of_ours_weighs_more_than_a_machine_that_is_off(
+    practice: PracticeFolder, machines: Machines, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machines.broken["serveur", "restore"] = AntisecheError("disque défaillant")
+    machines.broken["accueil", "restore"] = HostUnreachableError("accueil est injoignable")
+    assert run(practice) == ExitCode.FAILURE
+    capsys.readouterr()
 
 
 def test_a_machine_that_is_off_is_judged_by_its_manifest(

@@ -223,3 +223,60 @@ def test_a_live_file_that_changed_proves_nothing(programs: dict[str, Any], tmp_p
     assert ask({"files": [item]})["hashes"][str(path)] is not None
     assert ask({"files": [{**item, "mtime_ns": 1}]})["hashes"][str(path)] is None
     assert ask({"files": [{**item, "path": "/nulle/part"}]})["hashes"]["/nulle/part"] is None
+
+
+def client_in(programs: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the client its folders; return its state's place."""
+    client = programs["client"]
+    settings = {"host": "accueil", "hour": "12:30", "timezone": "Europe/Paris", "paths": ["/etc"]}
+    (folder / "client.json").write_text(json.dumps(settings), encoding="utf-8")
+    monkeypatch.setattr(client, "SETTINGS", folder)
+    monkeypatch.setattr(client, "STATE", folder / "state")
+    monkeypatch.setattr(client, "FIRST_PAUSE", 0)
+    monkeypatch.setattr(sys, "argv", ["client.py", "--now"])
+    return folder / "state" / "state.json"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "rc"),
+    [
+        (lambda common: common.BackupError("absent", "no route to host"), "absent", 0),
+        (lambda common: common.BackupError("password", "wrong password"), "password", 1),
+        (lambda _common: OSError(28, "No space left on device"), "other", 1),
+    ],
+    ids=["absent", "password", "own-disk"],
+)
+def test_every_end_leaves_a_state(
+    programs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any, code: str, rc: int
+) -> None:
+    place = client_in(programs, tmp_path, monkeypatch)
+
+    def stop(*_arguments: Any) -> None:
+        raise error(programs["common"])
+
+    monkeypatch.setattr(programs["client"], "back_up", stop)
+    assert programs["client"].main() == rc
+    first = json.loads(place.read_text(encoding="utf-8"))
+    assert first["failure"]["code"] == code
+    assert programs["client"].main() == rc
+    assert json.loads(place.read_text(encoding="utf-8"))["failure"]["since"] == first["failure"]["since"]
+
+
+def test_only_a_first_backup_waits_for_its_server(
+    programs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client_in(programs, tmp_path, monkeypatch)
+    tries: list[int] = []
+
+    def absent(*_arguments: Any) -> None:
+        tries.append(1)
+        raise programs["common"].BackupError("absent", "no route to host")
+
+    monkeypatch.setattr(programs["client"], "back_up", absent)
+    with pytest.raises(programs["common"].BackupError):
+        programs["client"].patiently({}, {}, False)
+    assert len(tries) == programs["client"].FIRST_TRIES
+    tries.clear()
+    with pytest.raises(programs["common"].BackupError):
+        programs["client"].patiently({}, {"success": {"at": "2026-11-25T11:00:00+00:00"}}, False)
+    assert len(tries) == 1
