@@ -82,7 +82,7 @@ def deploy(lab: Lab, variables: dict[str, Any]) -> str:
 
 
 def said(lab: Lab, script: str, stdin: bytes = b"") -> str:
-    done = lab.exec(HOST, ["sh", "-c", script], stdin=stdin, timeout=120)
+    done = lab.exec(HOST, ["sh", "-c", script], stdin=stdin, timeout=900)
     assert done.rc == 0, done
     return done.text().strip()
 
