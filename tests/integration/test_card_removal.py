@@ -75,14 +75,20 @@ def deploy(lab: Lab, variables: dict[str, Any]) -> str:
     inventory = lab.folder / "inventory.json"
     inventory.write_text(json.dumps({"all": {"hosts": {HOST: {**common, **variables}}}}))
     argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), str(ROOT / "playbooks/site.yml")]
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANTISECHE_LIB": str(ROOT / "cli")}
+    # An emulated machine on a busy one: sudo may take its time.
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANTISECHE_LIB": str(ROOT / "cli"),
+        "ANSIBLE_TIMEOUT": "120",
+    }
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment, timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     return done.stdout
 
 
 def said(lab: Lab, script: str, stdin: bytes = b"") -> str:
-    done = lab.exec(HOST, ["sh", "-c", script], stdin=stdin, timeout=120)
+    done = lab.exec(HOST, ["sh", "-c", script], stdin=stdin, timeout=900)
     assert done.rc == 0, done
     return done.text().strip()
 

@@ -148,6 +148,17 @@ def test_firefox_lists_the_module_under_its_policies(lab: Lab, system: str) -> N
     assert ["CPS (Antiseche)", LIBRARY] in seen["modules"]
 
 
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_watcher_outlives_the_card_service(lab: Lab, system: str) -> None:
+    state = "systemctl is-active antiseche-card-watch.service"
+    pid = said(lab, system, "systemctl show -p MainPID --value antiseche-card-watch.service")
+    said(lab, system, "systemctl stop pcscd.socket pcscd.service; sleep 3")
+    assert said(lab, system, state).strip() == "active"
+    said(lab, system, "systemctl start pcscd.socket; sleep 3")
+    assert said(lab, system, "systemctl show -p MainPID --value antiseche-card-watch.service") == pid
+    assert "03" in said(lab, system, f"grep pcscd.comm /proc/{pid.strip()}/net/unix")
+
+
 def test_policies_that_cannot_be_read_are_left_as_they_are(lab: Lab) -> None:
     middleware = {"source": "middleware.rpm", "sha256": facts(lab)["rpm"], "version": "5.2.2"}
     for system in SYSTEMS:
