@@ -106,9 +106,8 @@ def copy(volume: Volume | RootDisk, held: list[str]) -> list[dict[str, str]]:
     return [
         {
             "name": volume.wanted.name,
-            "uuid": found.uuid,
             "digest": found.digest,
-            "device": volume.device.path,
+            "device": volume.wanted.device,  # not by its number, which Ansible would blot out with all that the vault holds
             "data": base64.b64encode(packed).decode(),
         }
     ]

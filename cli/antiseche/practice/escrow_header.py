@@ -17,6 +17,7 @@ from antiseche.practice.secrets import Vault
 
 # LUKS2 on-disk format, version 1.1.4, section 2.1: after magic, version and size comes a number that grows with each change.
 _SEQUENCE = slice(16, 24)
+_UUID = slice(168, 208)
 _MAGIC = b"LUKS\xba\xbe"
 
 
@@ -26,8 +27,12 @@ class KeptHeader:
 
     device: str
     """Path of the disk when the copy was made."""
-    uuid: str
     content: bytes = field(repr=False)
+
+    @property
+    def uuid(self) -> str:
+        """The volume's number."""
+        return self.content[_UUID].rstrip(b"\0").decode("ascii", "replace")
 
     @property
     def sequence(self) -> int:
@@ -63,7 +68,7 @@ def _number(folder: PracticeFolder, host: str, volume: str, vault: Vault) -> str
 def _unpacked(path: Path, values: dict[str, Any]) -> KeptHeader:
     try:
         content = zlib.decompress(base64.b64decode(str(values["data"]), validate=True))
-        kept = KeptHeader(str(values["device"]), str(values["uuid"]), content)
+        kept = KeptHeader(str(values["device"]), content)
     except (KeyError, ValueError, binascii.Error, zlib.error):
         kept = None
     if kept is None or not kept.content.startswith(_MAGIC):

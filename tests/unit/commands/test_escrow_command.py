@@ -54,11 +54,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def keep_header(folder: Path) -> bytes:
-    content = b"LUKS\xba\xbe\0\2" + bytes(4096)
+    content = b"LUKS\xba\xbe\0\2" + bytes(160) + KEYS["donnees"]["uuid"].encode().ljust(40, b"\0") + bytes(4096)
     data = base64.b64encode(zlib.compress(content)).decode()
     place = folder / "escrow" / "serveur"
     place.mkdir(parents=True)
-    values = {"name": "donnees", "uuid": KEYS["donnees"]["uuid"], "device": "/dev/vdb", "data": data}
+    values = {"name": "donnees", "device": "/dev/vdb", "data": data}
     (place / f"donnees.{'0' * 64}.header").write_text(Vault(PASSWORD).encrypt(values), encoding="utf-8")
     return content
 

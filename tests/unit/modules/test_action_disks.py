@@ -20,7 +20,7 @@ PASSWORD = b"essai"
 KEYS = escrow.with_keys({}, ["donnees"])[escrow.KEYS]
 DISK = {"name": "donnees", "device": "/dev/vdb", "mount": "/srv/donnees"}
 DIGEST = "ab" * 32
-HEADER = {"name": "donnees", "uuid": "u", "digest": DIGEST, "device": "/dev/vdb", "data": "SECRETHEADER"}
+HEADER = {"name": "donnees", "digest": DIGEST, "device": "/dev/vdb", "data": "SECRETHEADER"}
 
 
 class Site:

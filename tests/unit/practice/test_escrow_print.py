@@ -81,13 +81,14 @@ def folder(tmp_path: Path) -> PracticeFolder:
     return found
 
 
-def content(sequence: int) -> bytes:
-    return b"LUKS\xba\xbe\0\2" + (0x4000).to_bytes(8, "big") + sequence.to_bytes(8, "big") + bytes(4096)
+def content(sequence: int, uuid: str = UUID) -> bytes:
+    start = b"LUKS\xba\xbe\0\2" + (0x4000).to_bytes(8, "big") + sequence.to_bytes(8, "big")
+    return start + bytes(144) + uuid.encode().ljust(40, b"\0") + bytes(4096)
 
 
-def keep(folder: PracticeFolder, sequence: int, name: str = "donnees", **changed: Any) -> Path:
-    data = base64.b64encode(zlib.compress(content(sequence))).decode()
-    values = {"name": name, "uuid": UUID, "device": "/dev/vdb", "data": data, "digest": "", **changed}
+def keep(folder: PracticeFolder, sequence: int, name: str = "donnees", uuid: str = UUID, **changed: Any) -> Path:
+    data = base64.b64encode(zlib.compress(content(sequence, uuid))).decode()
+    values = {"name": name, "device": "/dev/vdb", "data": data, "digest": "", **changed}
     path = folder.root / "escrow" / "serveur" / f"{name}.{sequence:064x}.header"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(VAULT._lib.encrypt(json.dumps(values).encode()))
