@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: antiseche_facts
-short_description: Release, container, installed packages, accounts and undone changes of a machine
+short_description: Release, container, installed packages, accounts, our units and undone changes of a machine
 description:
   - Reads files and runs dpkg-query once. Changes nothing.
 options: {}
@@ -21,7 +21,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: One fact, antiseche, with release, container, packages, users, machine_id and undone.
+  description: One fact, antiseche, with release, container, packages, users, machine_id, units and undone.
   type: dict
   returned: always
 """
@@ -91,6 +91,13 @@ def users(root: Path) -> list[str]:
     return [line.split(":", 1)[0] for line in lines if ":" in line and not line.startswith(("#", "+", "-", ":"))]
 
 
+def units(root: Path) -> list[str]:
+    """Return the systemd units that the kit has written, so that what is no longer wanted can be stopped."""
+    return sorted(
+        path.name for path in (root / "etc/systemd/system").glob("antiseche-*.*") if path.suffix in (".service", ".timer")
+    )
+
+
 def undone(root: Path) -> list[dict[str, Any]]:
     """Return the guarded changes that this machine has undone by itself and that were not made good since."""
     found = []
@@ -111,6 +118,7 @@ def gather(root: Path) -> dict[str, Any]:
         "packages": packages(),
         "users": users(root),
         "machine_id": read(root / "etc/machine-id").strip(),
+        "units": units(root),
         "undone": undone(root),
     }
 

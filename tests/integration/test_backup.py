@@ -387,3 +387,20 @@ def test_a_corrupted_pack_is_told_and_nothing_is_removed(site: Site) -> None:
     found = site.maintain(week=True)[POST]
     assert found["check"]["code"] == "corrupt", found
     site.told(SERVER, "SAV-06", "une partie des sauvegardes est abîmée")
+
+
+def test_a_machine_that_leaves_the_answers_stops_and_keeps_no_secret(site: Site) -> None:
+    answers = load_answers(site.folder)
+    assert answers.backup
+    left = [item for item in answers.backup.hosts if item.host == SERVER]
+    changed = answers.model_copy(update={"backup": answers.backup.model_copy(update={"hosts": left})})
+    site.folder.answers_file.write_text(json.dumps(changed.model_dump(mode="json"), ensure_ascii=False), encoding="utf-8")
+    site.deploy()
+    units = site.sh(POST, "systemctl list-units --all --no-legend 'antiseche-backup*'; ls /etc/systemd/system")
+    assert "antiseche-backup" not in units, units
+    assert site.sh(POST, "ls /etc/antiseche/backup").split() == ["server.pem"]
+    assert site.results()[POST, "SAV-01"]["outcome"] == "not-applicable"
+    assert site.sh(SERVER, f"ls {STORE}/snapshots").split(), "what was saved stays"
+    code, out, err = site.run("plan", *ROLES, "--limit", POST, "--json")
+    assert code == 0, out + err
+    assert not [change for change in out.splitlines() if "backup" in change and "absent" in change]

@@ -28,6 +28,7 @@ def test_an_empty_machine_has_facts_too(tmp_path: Path, monkeypatch: pytest.Monk
         "packages": {},
         "users": [],
         "machine_id": "",
+        "units": [],
         "undone": [],
     }
 
@@ -134,6 +135,14 @@ def test_no_file_breaks_the_facts(tmp_path_factory: pytest.TempPathFactory, data
         "release": MODULE.release(root),
         "container": MODULE.container(root),
         "users": MODULE.users(root),
+        "units": [],
         "undone": MODULE.undone(root),
     }
     json.dumps(facts).encode()
+
+
+def test_our_own_units(tmp_path: Path) -> None:
+    for name in ("antiseche-backup.timer", "antiseche-backup.service", "ssh.service", "antiseche-x.conf", ".antiseche-y.timer"):
+        write(tmp_path, f"etc/systemd/system/{name}", "")
+    (tmp_path / "etc/systemd/system/antiseche-backup.service.d").mkdir()
+    assert MODULE.units(tmp_path) == ["antiseche-backup.service", "antiseche-backup.timer"]
