@@ -273,9 +273,8 @@ def test_a_key_that_somebody_added_is_found(site: Site) -> None:
 
 
 def test_swap_and_volumes_in_the_clear_are_found(site: Site) -> None:
-    site.sh(
-        "fallocate -l 32M /swap && chmod 600 /swap && mkswap -q /swap && swapon /swap; mkdir -p /mnt/vdc; mount /dev/vdc /mnt/vdc"
-    )
+    site.sh("fallocate -l 32M /swap && chmod 600 /swap && mkswap -q /swap && swapon /swap")
+    site.sh("mkdir -p /mnt/vdc; mkfs.ext4 -q -F /dev/vdc; mount /dev/vdc /mnt/vdc")
     found: dict[str, Any] = site.outcomes()
     assert found["CHF-06"][0] == "fail"
     assert "/swap" in found["CHF-06"][1]
