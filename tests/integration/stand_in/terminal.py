@@ -7,6 +7,7 @@ import os
 import pty
 import select
 import sys
+import time
 from pathlib import Path
 
 login, keys, screen = sys.argv[1:4]
@@ -19,7 +20,13 @@ pipe = os.open(keys, os.O_RDWR)
 with Path(screen).open("ab", buffering=0) as file:
     while True:
         for ready in select.select([terminal, pipe], [], [])[0]:
-            data = os.read(ready, 4096)
+            try:
+                data = os.read(ready, 4096)
+            except OSError:  # login hangs the terminal up and opens it again; or the session is over
+                time.sleep(0.1)
+                if os.waitpid(child, os.WNOHANG)[0]:
+                    sys.exit(0)
+                continue
             if ready == terminal:
                 file.write(data)
             else:
