@@ -45,10 +45,12 @@ def practice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
     assert not requirements(), "this machine must be able to run a lab"
     example = load_answers(PracticeFolder(kit.kit_dir() / "inventories/exemple"))
     hosts = [host for host in example.hosts if host.name in HOSTS]
-    # The backup server is not one of the two machines.
-    unsaved = {"id": "D-001", "control": "SAV-01", "reason": "Machines d'essai", "accepted_by": "Dr Camille Exemple"}
-    waiver = Waiver(**unsaved, accepted_on=date.today(), expires_on=date.today() + timedelta(days=30))
-    changes = {"hosts": hosts, "software": [], "shares": [], "backup": None, "waivers": [waiver]}
+    # The backup server is not one of the two machines, and nobody supplied the card middleware.
+    agreed = {"reason": "Machines d'essai", "accepted_by": "Dr Camille Exemple"}
+    dates = {"accepted_on": date.today(), "expires_on": date.today() + timedelta(days=30)}
+    lacking = {"D-001": "SAV-01", "D-002": "CPS-02"}
+    waivers = [Waiver(id=number, control=control, **agreed, **dates) for number, control in lacking.items()]
+    changes = {"hosts": hosts, "software": [], "shares": [], "backup": None, "waivers": waivers}
     answers = example.model_copy(update=changes)
     folder = PracticeFolder(tmp_path_factory.mktemp("breakages") / f"exemple-{os.getpid()}")
     try:
