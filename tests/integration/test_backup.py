@@ -123,7 +123,8 @@ class Site:
         if week:
             self.sh(SERVER, r"sed -i 's/\"at\": \"20../\"at\": \"2000/' /var/lib/antiseche-backup-server/state.json")
         self.sh(SERVER, "systemctl start antiseche-backup-maintenance", may_fail=True)
-        return self.kept()["hosts"]  # type: ignore[no-any-return]
+        hosts: dict[str, Any] = self.kept()["hosts"]
+        return hosts
 
     def results(self) -> dict[tuple[str, str], dict[str, Any]]:
         _code, out, _err = self.run("verify", "--role", "backup", "--json")

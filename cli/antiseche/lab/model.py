@@ -15,6 +15,17 @@ from antiseche.i18n import _
 RELEASES = {"debian12": "bookworm", "debian13": "trixie"}
 """System names of the answers, and the Debian suite of each."""
 
+READY = ("running", "degraded")
+"""What systemd says of a machine that is up."""
+
+CONSOLE_ENVIRONMENT = (
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG=C.UTF-8",
+    "HOME=/root",
+    "TERM=dumb",
+)
+"""Environment of commands on a machine's console."""
+
 _LAB_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}\Z")
 _DISK = re.compile(r"disk=([1-9][0-9]{0,3})([MG])\Z")
 _UNITS = {"M": 1, "G": 1024}

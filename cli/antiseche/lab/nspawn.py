@@ -19,13 +19,11 @@ from pathlib import Path
 from antiseche.i18n import _
 from antiseche.lab import network, process, rootfs
 from antiseche.lab.machine_files import machine_files, machine_id
-from antiseche.lab.model import RELEASES, ExecResult, LabError, LabState, Machine
+from antiseche.lab.model import CONSOLE_ENVIRONMENT, READY, RELEASES, ExecResult, LabError, LabState, Machine
 
 _INNER = Path(__file__).with_name("inner.py")
 _LINK = "host0"
-_READY = ("running", "degraded")
 _ARCHIVES = Path("var/cache/apt/archives")
-_ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/root", "TERM=dumb")
 
 
 class NspawnDriver:
@@ -66,7 +64,7 @@ class NspawnDriver:
                 break
             with contextlib.suppress(LabError, subprocess.TimeoutExpired):
                 state = self.exec(machine, ["systemctl", "is-system-running"], timeout=10).text().strip()
-            if state in _READY:
+            if state in READY:
                 return
             time.sleep(0.1)
         raise LabError(_("La machine d'essai {machine} ne démarre pas ({state}) : voyez {log}.").format(
@@ -115,7 +113,7 @@ class NspawnDriver:
         if pid is None:
             raise LabError(_("La machine d'essai {machine} est éteinte.").format(machine=machine.name))
         enter = ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wdns=/"]
-        return [*enter, "--", "env", "-i", *_ENVIRONMENT, *argv]
+        return [*enter, "--", "env", "-i", *CONSOLE_ENVIRONMENT, *argv]
 
     def pid(self, machine: Machine) -> int | None:
         """Return the process that is PID 1 inside the machine."""

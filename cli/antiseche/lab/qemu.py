@@ -20,13 +20,11 @@ from typing import Any
 from antiseche.i18n import _
 from antiseche.lab import acceleration, agent, card, images, network, process, sockets
 from antiseche.lab.machine_files import machine_files, machine_id
-from antiseche.lab.model import RELEASES, ExecResult, LabError, LabState, Machine
+from antiseche.lab.model import CONSOLE_ENVIRONMENT, READY, RELEASES, ExecResult, LabError, LabState, Machine
 
 # One processor: while the kernel patches its own code, another emulated one may run the old translation of it and panic (int3).
 _MEMORY_MIB, _PROCESSORS = 1536, 1
 _SOCKET_PATH = 107  # bytes: unix(7)
-_READY = ("running", "degraded")
-_ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/root", "TERM=dumb")
 
 
 class QemuDriver:
@@ -87,7 +85,7 @@ class QemuDriver:
         while time.monotonic() < deadline and self.pid(machine) is not None:
             with contextlib.suppress(LabError, subprocess.TimeoutExpired):
                 state = self.exec(machine, ["systemctl", "is-system-running"], timeout=15).text().strip()
-            if state in _READY:
+            if state in READY:
                 return
             time.sleep(0.5)
         raise LabError(_("La machine d'essai {machine} ne démarre pas ({state}) : voyez {log}.").format(
@@ -179,7 +177,9 @@ class QemuDriver:
     def exec(self, machine: Machine, argv: Sequence[str], stdin: bytes = b"", timeout: float | None = None) -> ExecResult:
         """Run a command as root inside the machine."""
         self._must_be_on(machine)
-        return agent.run(self._home(machine) / "agent.sock", ["env", "-i", "-C", "/", *_ENVIRONMENT, *argv], stdin, timeout)
+        return agent.run(
+            self._home(machine) / "agent.sock", ["env", "-i", "-C", "/", *CONSOLE_ENVIRONMENT, *argv], stdin, timeout
+        )
 
     def pid(self, machine: Machine) -> int | None:
         """Return the process that is the machine."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from antiseche.errors import AnswersError
@@ -10,6 +11,7 @@ from antiseche.i18n import _
 from antiseche.practice.folder import PracticeFolder
 from antiseche.practice.inventory_vars import accounts_of
 from antiseche.practice.schema import Practice
+from antiseche.practice.sealed_page import mark, page
 from antiseche.practice.secrets import Vault, passwords_in
 
 
@@ -89,7 +91,7 @@ def as_text(sheet: Envelope) -> str:
     """Return the sheet as plain text."""
     width = max(len(row.host) for row in sheet.rows), max(len(row.login) for row in sheet.rows)
     lines = [
-        _("CONFIDENTIEL - à remettre en main propre, sous enveloppe scellée"),
+        mark(),
         "",
         sheet.practice,
         _("Pour : {person}").format(person=sheet.person),
@@ -101,40 +103,25 @@ def as_text(sheet: Envelope) -> str:
     return "\n".join(lines) + "\n"
 
 
-_PAGE = """<!DOCTYPE html>
-<html><head><meta charset="utf-8"><title>{title}</title>
-<style>
-@page {{ size: A4; margin: 2cm }}
-body {{ font: 12pt/1.5 serif; max-width: 17cm; margin: 2cm auto }}
-.mark {{ border: 2pt solid; padding: .3cm; text-align: center; font-weight: bold }}
-table {{ width: 100%; border-collapse: collapse; margin: 1cm 0 }}
-th, td {{ border: 1pt solid; padding: .3cm; text-align: left }}
-td:last-child {{ font: 15pt monospace; white-space: nowrap }}
-</style></head><body>
-<p class="mark">{title}</p>
-<h1>{practice}</h1>
-<p>{person}</p>
-<table><tr><th>{host}</th><th>{login}</th><th>{password}</th></tr>
-{rows}
-</table>
-{sentences}
-</body></html>
+_STYLE = """table { width: 100%; border-collapse: collapse; margin: 1cm 0 }
+th, td { border: 1pt solid; padding: .3cm; text-align: left }
+td:last-child { font: 15pt monospace; white-space: nowrap }
 """
 
 
 def as_html(sheet: Envelope) -> str:
     """Return the sheet as one self-contained page to print."""
-    rows = "\n".join(
-        f"<tr><td>{html.escape(row.host)}</td><td>{html.escape(row.login)}</td><td>{html.escape(row.password)}</td></tr>"
-        for row in sheet.rows
+    heads = (_("Machine"), _("Identifiant"), _("Premier mot de passe"))
+    rows = [_row("th", heads), *(_row("td", (row.host, row.login, row.password)) for row in sheet.rows)]
+    return page(
+        title=mark(),
+        practice=sheet.practice,
+        subject=_("Pour : {person}").format(person=sheet.person),
+        style=_STYLE,
+        body="\n".join(["<table>", *rows, "</table>"]),
+        sentences=_sentences(sheet),
     )
-    return _PAGE.format(
-        title=html.escape(_("CONFIDENTIEL - à remettre en main propre, sous enveloppe scellée")),
-        practice=html.escape(sheet.practice),
-        person=html.escape(_("Pour : {person}").format(person=sheet.person)),
-        host=html.escape(_("Machine")),
-        login=html.escape(_("Identifiant")),
-        password=html.escape(_("Premier mot de passe")),
-        rows=rows,
-        sentences="\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in _sentences(sheet)),
-    )
+
+
+def _row(tag: str, cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from antiseche.errors import AntisecheError
 from antiseche.i18n import _, language
-from antiseche.practice.escrow_sheet import KeySheet, as_html, as_text, mark, sentences, title
+from antiseche.practice.escrow_sheet import KeySheet, as_html, as_text, sentences, title
+from antiseche.practice.sealed_page import mark
 
 _TEMPLATE = Path(__file__).with_name("escrow_sheet.typ")
 _GROUPS_A_LINE = 4

@@ -10,6 +10,7 @@ from antiseche.i18n import _
 from antiseche.practice import escrow
 from antiseche.practice.folder import PracticeFolder
 from antiseche.practice.schema import Practice
+from antiseche.practice.sealed_page import mark, page
 from antiseche.practice.secrets import Vault
 
 
@@ -59,16 +60,11 @@ def sheet_for(folder: PracticeFolder, practice: Practice, vault: Vault) -> KeySh
             if "recovery_key" in keys and "uuid" in keys
         ]
         root = values.get(escrow.ROOT)
-        if isinstance(root, dict):
+        if isinstance(root, dict) and root.get("recovery_key"):
             rows.append(KeyRow(host.name, "/", "", str(root["recovery_key"])))
     if not rows:
         raise AnswersError(_("Aucun volume chiffré n'a de clé au coffre : rien à mettre sous enveloppe."))
     return KeySheet(practice.practice.name, practice.maintenance.contractor, practice.maintenance.phone or "", tuple(rows))
-
-
-def mark() -> str:
-    """Return the line at the top."""
-    return _("CONFIDENTIEL - à remettre en main propre, sous enveloppe scellée")
 
 
 def title() -> str:
@@ -97,36 +93,17 @@ def as_text(sheet: KeySheet) -> str:
     return "\n".join([*lines, *sentences(sheet)]) + "\n"
 
 
-_PAGE = """<!DOCTYPE html>
-<html><head><meta charset="utf-8"><title>{title}</title>
-<style>
-@page {{ size: A4; margin: 2cm }}
-body {{ font: 12pt/1.5 serif; max-width: 17cm; margin: 2cm auto }}
-.mark {{ border: 2pt solid; padding: .3cm; text-align: center; font-weight: bold }}
-.key {{ font: 14pt monospace; border: 1pt solid; padding: .3cm; overflow-wrap: anywhere }}
-.number {{ font: 9pt monospace }}
-div {{ break-inside: avoid }}
-</style></head><body>
-<p class="mark">{mark}</p>
-<h1>{practice}</h1>
-<p>{title}</p>
-{rows}
-{sentences}
-</body></html>
+_STYLE = """.key { font: 14pt monospace; border: 1pt solid; padding: .3cm; overflow-wrap: anywhere }
+.number { font: 9pt monospace }
+div { break-inside: avoid }
 """
 
 
 def as_html(sheet: KeySheet) -> str:
     """Return the sheet as one self-contained page to print."""
-    rows = "\n".join(
+    body = "\n".join(
         f'<div><h2>{html.escape(row.host)} : {html.escape(row.volume)}</h2><p class="number">{html.escape(row.uuid)}</p>'
         f'<p class="key">{html.escape(row.key)}</p></div>'
         for row in sheet.rows
     )
-    return _PAGE.format(
-        title=html.escape(title()),
-        mark=html.escape(mark()),
-        practice=html.escape(sheet.practice),
-        rows=rows,
-        sentences="\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences(sheet)),
-    )
+    return page(title=title(), practice=sheet.practice, subject=title(), style=_STYLE, body=body, sentences=sentences(sheet))

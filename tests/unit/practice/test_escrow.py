@@ -131,3 +131,14 @@ def test_no_sheet_before_the_key_is_in_the_vault(tmp_path: Path) -> None:
         escrow_sheet.sheet_for(folder, practice(), Vault(PASSWORD))
     with pytest.raises(AnswersError, match="n'a pas encore la clé"):
         escrow_sheet.sheet_for(folder, practice(DISK), Vault(PASSWORD))
+
+
+@pytest.mark.parametrize("root", [{}, {"passphrase": ""}, {"recovery_key": ""}, "text", None])
+def test_a_system_disk_written_into_the_vault_by_halves_has_no_row(root: object, tmp_path: Path) -> None:
+    folder = PracticeFolder(tmp_path)
+    build(folder, practice(DISK))
+    path = folder.inventory_dir / "host_vars" / "serveur" / "vault.yml"
+    vault = Vault(PASSWORD)
+    path.write_text(vault.encrypt({**vault.read(path), escrow.ROOT: root}), encoding="utf-8")
+    sheet = escrow_sheet.sheet_for(folder, practice(DISK), vault)
+    assert [row.volume for row in sheet.rows] == ["donnees"]
