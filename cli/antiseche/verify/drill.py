@@ -39,6 +39,14 @@ REASONS = {
 }
 
 
+# What the program answers to each verb; a machine that leaves some of it out is not believed about the rest.
+ANSWERS = {
+    "restore": {"snapshot", "seconds", "files", "manifest", "missing", "erased", "snapshot_files"},
+    "hash": {"hashes"},
+    "record": set[str](),
+}
+
+
 class DrillFailedError(AntisecheError):
     """Nothing could be restored."""
 
@@ -209,6 +217,9 @@ def ask(target: Target, verb: str, request: dict[str, Any], seconds: int) -> dic
         code = str(answer["failure"].get("code"))
         words = _(REASONS[code]) if code in REASONS else plain(str(answer["failure"].get("detail", "?")))[:200]
         raise DrillFailedError(_("Rien n'a pu être restauré sur {host} : {reason}.").format(host=target.name, reason=words))
+    if not answer.keys() >= ANSWERS[verb]:
+        reason = _("sa réponse est incomplète")
+        raise DrillFailedError(_("L'exercice s'est arrêté sur {host} : {reason}").format(host=target.name, reason=reason))
     return answer
 
 

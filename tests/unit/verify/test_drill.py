@@ -206,6 +206,15 @@ def test_the_secret_goes_by_standard_input(monkeypatch: pytest.MonkeyPatch) -> N
         return subprocess.CompletedProcess(argv, 0, "{}", "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    drill.ask(TARGET, "restore", {"password": "tres-secret"}, 10)
+    drill.ask(TARGET, "record", {"password": "tres-secret"}, 10)
     assert "tres-secret" not in " ".join(calls[0][0])
     assert "tres-secret" in calls[0][1]
+
+
+@pytest.mark.parametrize(
+    ("verb", "out"), [("restore", "{}"), ("restore", '{"files": []}'), ("hash", "{}"), ("hash", '{"files": 1}')]
+)
+def test_an_answer_by_halves_is_a_drill_that_failed(verb: str, out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *_a, **_k: subprocess.CompletedProcess([], 0, out, ""))
+    with pytest.raises(drill.DrillFailedError, match="incomplète"):
+        drill.ask(TARGET, verb, {}, 10)
