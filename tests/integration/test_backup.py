@@ -207,7 +207,7 @@ def test_a_deployment_backs_up_both_machines(site: Site) -> None:
     _code, out, _err = site.run("status")
     assert re.search(rf"sauvegarde de {POST} : \d+ fichiers, .* le \d\d/\d\d/\d{{4}} à", out), out
     assert "brouillon.tmp" not in site.sh(POST, f"{RESTIC} ls latest")
-    assert "/var/lib/antiseche-backup/dumps/comptes.txt" in site.sh(POST, f"{RESTIC} ls latest")
+    assert "/var/lib/antiseche-backup-contents/dumps/comptes.txt" in site.sh(POST, f"{RESTIC} ls latest")
 
 
 def test_no_secret_is_in_an_argument_or_a_state(site: Site) -> None:

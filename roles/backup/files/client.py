@@ -28,6 +28,10 @@ from common import Answer, BackupError, failure_of, now, read_json, restic, rest
 
 SETTINGS = Path("/etc/antiseche/backup")
 STATE = Path("/var/lib/antiseche-backup")
+# Backed up with the rest. Not below the state, whose writing touches its folder: a change to send, each time.
+CONTENTS = Path("/var/lib/antiseche-backup-contents")
+MANIFEST = CONTENTS / "manifest.json"
+DUMPS = CONTENTS / "dumps"
 CONNECT_SECONDS = 15
 SKEW_SECONDS = 300
 DUMP_SECONDS = 3600
@@ -113,13 +117,12 @@ def open_repository(state: dict[str, Any], exists: bool, accept_new: bool) -> No
 
 def dump(job: dict[str, Any]) -> str:
     """Run one dump command into a file of its own; return why it failed, empty when it did not."""
-    folder = STATE / "dumps"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    DUMPS.mkdir(mode=0o700, parents=True, exist_ok=True)
     argv = [str(part) for part in job["command"]]
     if job.get("user") and job["user"] != "root":
         argv = ["runuser", "-u", job["user"], "--", *argv]
-    target = folder / job["name"]
-    descriptor, name = tempfile.mkstemp(dir=folder, prefix=f".{job['name']}.")
+    target = DUMPS / job["name"]
+    descriptor, name = tempfile.mkstemp(dir=DUMPS, prefix=f".{job['name']}.")
     try:
         with os.fdopen(descriptor, "wb") as stream:
             done = subprocess.run(
@@ -162,6 +165,13 @@ def manifest(paths: list[str]) -> tuple[dict[str, Any], list[str]]:
     return found, missing
 
 
+def keep_manifest(value: dict[str, Any]) -> None:
+    """Write the manifest where the backup takes it; leave an equal one alone, or each backup would send it again."""
+    if read_json(MANIFEST) != value:
+        CONTENTS.mkdir(mode=0o700, exist_ok=True)
+        write_json(MANIFEST, value, mode=0o600)
+
+
 def make_snapshot(config: dict[str, Any], moment: dt.datetime | None) -> tuple[Answer, dict[str, Any]]:
     """Run the backup itself; return restic's answer and its summary.
 
@@ -176,7 +186,7 @@ def make_snapshot(config: dict[str, Any], moment: dt.datetime | None) -> tuple[A
     if moment is not None:
         local = dt.datetime.fromtimestamp(moment.timestamp())
         arguments += ["--time", local.strftime("%Y-%m-%d %H:%M:%S")]
-    wanted = [*config["paths"], *config["must_survive"], str(STATE / "manifest.json"), str(STATE / "dumps")]
+    wanted = [*config["paths"], *config["must_survive"], str(MANIFEST), str(DUMPS)]
     done = restic([*arguments, "--", *dict.fromkeys(path for path in wanted if Path(path).exists())], environment())
     summary: dict[str, Any] = {}
     for line in done.out.splitlines():
@@ -196,7 +206,7 @@ def back_up(config: dict[str, Any], state: dict[str, Any], accept_new: bool) -> 
     open_repository(state, exists, accept_new)
     problems = [problem for problem in map(dump, config["dumps"]) if problem]
     files, missing = manifest(config["must_survive"])
-    write_json(STATE / "manifest.json", {"files": files}, mode=0o600)
+    keep_manifest({"files": files})
     absent = [path for path in config["paths"] if not Path(path).exists()]
     started = now()
     wrong_clock = abs(state["clock_skew"]) > SKEW_SECONDS

@@ -23,7 +23,7 @@ from typing import Any
 from common import BackupError, moment_of, now, restic_or_fail, stamp, write_json
 
 STATE = Path("/var/lib/antiseche-backup")
-MANIFEST = str(STATE / "manifest.json")
+MANIFEST = "/var/lib/antiseche-backup-contents/manifest.json"
 SAMPLE_FILE_BYTES = 200_000_000
 MUST_FILES = 5000
 MARGIN_BYTES = 500_000_000

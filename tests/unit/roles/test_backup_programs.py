@@ -144,10 +144,32 @@ def test_the_manifest_tells_what_is_there_and_what_is_missing(programs: dict[str
     assert [Path(path).name for path in missing] == ["vide", "parti"]
 
 
+def test_a_manifest_that_says_the_same_is_left_alone(
+    programs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = programs["client"]
+    monkeypatch.setattr(client, "CONTENTS", tmp_path / "contents")
+    monkeypatch.setattr(client, "MANIFEST", tmp_path / "contents" / "manifest.json")
+    client.keep_manifest({"files": {"/srv/a": {"size": 1}}})
+    first = client.MANIFEST.stat()
+    assert stat.S_IMODE(first.st_mode) == 0o600
+    client.keep_manifest({"files": {"/srv/a": {"size": 1}}})
+    assert client.MANIFEST.stat().st_ino == first.st_ino
+    client.keep_manifest({"files": {"/srv/a": {"size": 2}}})
+    assert json.loads(client.MANIFEST.read_text(encoding="utf-8")) == {"files": {"/srv/a": {"size": 2}}}
+
+
+def test_what_is_backed_up_is_not_below_what_each_run_writes(programs: dict[str, Any]) -> None:
+    client = programs["client"]
+    for path in (client.MANIFEST, client.DUMPS):
+        assert not path.is_relative_to(client.STATE)
+    assert str(client.MANIFEST) == programs["drill"].MANIFEST
+
+
 def test_a_dump_that_fails_keeps_the_last_good_one(
     programs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(programs["client"], "STATE", tmp_path)
+    monkeypatch.setattr(programs["client"], "DUMPS", tmp_path / "dumps")
     assert programs["client"].dump({"name": "base.sql", "command": ["printf", "bon"]}) == ""
     said = programs["client"].dump({"name": "base.sql", "command": ["sh", "-c", "echo mauvais; echo la base dort >&2; exit 3"]})
     assert said == "base.sql: la base dort"
