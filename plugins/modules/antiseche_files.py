@@ -122,8 +122,10 @@ def validate(entries: list[Entry], check_mode: bool) -> None:
                 continue  # the package that brings it is still to be installed
             done = run(argv)
             if done:
-                said = "" if entry.secret else f": {done.replace(str(trial), str(entry.path))}"
-                raise FilesError(f"{entry.path}: the new content is refused by {argv[0]}; nothing was changed{said}")
+                if entry.secret:  # what is said may quote it
+                    raise FilesError(f"{entry.path}: the new content is refused by {argv[0]}; nothing was changed")
+                said = done.replace(str(trial), str(entry.path))
+                raise FilesError(f"{entry.path}: the new content is refused by {argv[0]}; nothing was changed: {said}")
 
 
 def run(argv: list[str]) -> str:

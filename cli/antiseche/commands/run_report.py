@@ -7,6 +7,7 @@ import re
 import click
 
 from antiseche.commands.progress import state_words
+from antiseche.engine.failures import failure_text
 from antiseche.engine.summary import HostStatus, HostSummary, RunSummary
 from antiseche.engine.wording import change_text, task_text
 from antiseche.i18n import N_, _, n_
@@ -79,7 +80,7 @@ def show_problems(summary: RunSummary, titles: dict[str, str]) -> None:
                     host=host.name,
                     role=titles.get(failure.role, failure.role) or "-",
                     task=task_text(failure.task, failure.role),
-                    reason=failure.message or _("motif masqué (secret)"),
+                    reason=failure_text(failure.message) or _("motif masqué (secret)"),
                 ),
                 err=True,
             )
