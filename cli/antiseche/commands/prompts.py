@@ -19,6 +19,7 @@ _ONE_LINE = 100
 _ITEMS: dict[str, str] = {
     "people": N_("Personne"),
     "hosts": N_("Machine"),
+    "hosts.data_disks": N_("Disque de données"),
     "network.printers": N_("Imprimante ou numériseur"),
     "suppliers": N_("Fournisseur"),
     "suppliers.hds": N_("Certificat HDS"),
@@ -26,6 +27,8 @@ _ITEMS: dict[str, str] = {
     "software": N_("Logiciel métier"),
     "software.inbound": N_("Flux entrant"),
     "shares": N_("Partage"),
+    "backup.hosts": N_("Machine sauvegardée"),
+    "backup.hosts.dumps": N_("Extraction de base"),
     "choices.inbound_flows": N_("Flux entrant"),
     "choices.outbound_flows": N_("Flux sortant"),
     "attestations": N_("Déclaration"),
@@ -35,6 +38,9 @@ NAMED: dict[str, tuple[tuple[str, ...], str, str]] = {
     "hosts.users": (("people",), "login", "name"),
     "shares.users": (("people",), "login", "name"),
     "shares.host": (("hosts",), "name", "kind"),
+    "backup.server": (("hosts",), "name", "kind"),
+    "backup.hosts.host": (("hosts",), "name", "kind"),
+    "backup.offsite.supplier": (("suppliers",), "name", "role"),
     "software.hosts": (("hosts",), "name", "kind"),
     "software.inbound.hosts": (("hosts",), "name", "kind"),
     "choices.inbound_flows.hosts": (("hosts",), "name", "kind"),
@@ -61,7 +67,7 @@ def choices(question: Question, values: Any) -> list[Choice]:
         return [Choice(choice, label(choice)) for choice in question.field.choices]
     group, name, detail = NAMED[key]
     known = [item for item in items(values, *group) if name in item and not item.get("left")]
-    if key == "shares.host":
+    if key in ("shares.host", "backup.server"):
         known = [item for item in known if item.get("kind") == "server"]
     return [
         Choice(str(item[name]), f"{item[name]} ({label(str(item[detail]))})" if detail in item else str(item[name]))

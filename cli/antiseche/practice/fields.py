@@ -20,6 +20,7 @@ from antiseche.practice.schema import Answers
 YES = frozenset(("o", "oui", "y", "yes", "true"))
 NO = frozenset(("n", "non", "no", "false"))
 NOTHING = "-"
+_CLOCKS = frozenset(("reboot_time", "hour", "maintenance_hour"))
 _ANY_SEPARATOR = re.compile(r"[\s,;]+")
 _SEPARATORS = {
     # A key's comment may hold a comma: the next key begins with a known word.
@@ -98,7 +99,7 @@ class Field:
             return True if lowered in YES else False if lowered in NO else text
         if self.kind is Kind.DATE:
             return _iso(text)
-        return _clock(text) if self.name == "reboot_time" else text
+        return _clock(text) if self.name in _CLOCKS else text
 
     def check(self, value: Any, at: Path_) -> tuple[Any, str]:
         """Return the value as the file holds it, and what is wrong with it (empty when nothing is)."""

@@ -94,6 +94,7 @@ _GUESSES: dict[str, Callable[[Any, Path_], Any]] = {
     "hosts.name": _host_name,
     "hosts.kind": _kind,
     "shares.host": _only_server,
+    "backup.server": _only_server,
     "software.hosts": _software_hosts,
     "maintenance.contractor": _contractor,
 }

@@ -22,12 +22,14 @@ from antiseche.practice.schema import Answers, Practice
 
 # The network and the suppliers come before the parts that name them, so that a wrong answer is told at once.
 _SECTIONS = (
-    "practice", "network", "people", "hosts", "suppliers", "software", "shares", "mssante", "maintenance", "choices",
+    "practice", "network", "people", "hosts", "suppliers", "software", "shares", "backup", "cps", "mssante",
+    "maintenance", "choices",
 )  # fmt: skip
 # Rarely needed, or known only later: asked by « edit » alone, where they have a question at all.
 _LATER = frozenset((
     "people.left", "people.note", "hosts.data_disks", "hosts.note", "maintenance.remote_help",
-    "choices.outbound_flows", "choices.inbound_flows",
+    "backup.path", "backup.maintenance_hour", "backup.limit_kib", "backup.hosts.exclude", "backup.hosts.dumps",
+    "backup.offsite.limit_kib", "choices.outbound_flows", "choices.inbound_flows",
     "choices.third_party_origins", "choices.held_packages", "choices.confirm_seconds",
 ))  # fmt: skip
 _ANOTHER: dict[str, tuple[str, str]] = {
@@ -329,7 +331,13 @@ def _asked(here: Path_, inside: Any, values: Any) -> bool:
         return bool(get(values, ("suppliers",)))
     if key == "suppliers.hds":
         return inside.get("role") in ("hosting", "backup")
-    if key == "shares" and not here[1:]:
-        hosts = get(values, ("hosts",))
-        return isinstance(hosts, list) and any(get(host, ("kind",)) == "server" for host in hosts)
+    if key in ("shares", "backup"):
+        return any(get(host, ("kind",)) == "server" for host in _hosts(values))
+    if key == "cps":
+        return any(get(host, ("card_reader",)) is True for host in _hosts(values))
     return True
+
+
+def _hosts(values: Any) -> list[Any]:
+    hosts = get(values, ("hosts",))
+    return hosts if isinstance(hosts, list) else []

@@ -14,7 +14,7 @@ FULL: list[str] = [
     "Luc Martin", "luc", "secrétaire", "", "oui",
     "Dr Robin Fictif", "", "2", "", "30/06/2027", "",
     # two machines
-    "accueil", "", "Debian 12", "192.168.1.11", "1 2", "o", "", "o",
+    "accueil", "", "Debian 12", "192.168.1.11", "1 2", "o", "o", "o",
     "serveur", "", "", "192.168.1.10", "jdupont", "",
     # two suppliers, the second with its certificate
     "o", "Prestataire Exemple", "1", "00 00 00 00 00", "o",
@@ -23,6 +23,11 @@ FULL: list[str] = [
     "o", "Logiciel", "1", "", "o", "Base", "", "5432 5433", "", "", "", "",
     # one share
     "o", "documents", "", "1,2", "",
+    # backups of both machines, kept by default durations, with a distant copy
+    "o", "", "12h15", "1", "/home", "", "o", "serveur", "/srv/documents", "/srv/documents/a", "",
+    "o", "", "", "", "o", "serveur restic", "https://depot.example/tilleuls", "2",
+    # cards, without the middleware
+    "n", "", "",
     # secure mail
     "", "non",
     # the contractor

@@ -55,6 +55,16 @@ def test_a_full_questionnaire(practices: Path, monkeypatch: Patch, capsys: Captu
     assert answers.software[0].hosts == ["serveur"]
     assert answers.software[0].inbound[0].ports == [5432, 5433]
     assert (answers.shares[0].host, answers.shares[0].users) == ("serveur", ["jdupont", "luc"])
+    assert answers.backup is not None
+    assert answers.backup.offsite is not None
+    assert answers.backup.keep is not None
+    assert [(one.host, one.paths, one.must_survive) for one in answers.backup.hosts] == [
+        ("accueil", ["/home"], []), ("serveur", ["/srv/documents"], ["/srv/documents/a"]),
+    ]  # fmt: skip
+    assert (answers.backup.server, answers.backup.hour, answers.backup.offsite.supplier) == (
+        "serveur", "12:15", "Sauvegarde Exemple",
+    )  # fmt: skip
+    assert (answers.cps.middleware, answers.cps.lock) == (None, True)
     assert answers.suppliers[1].hds is not None
     assert answers.suppliers[1].hds.activities == [1, 6]
     assert answers.maintenance.contractor == "Prestataire Exemple"
@@ -65,7 +75,7 @@ def test_a_full_questionnaire(practices: Path, monkeypatch: Patch, capsys: Captu
 
 def test_every_question_says_why_the_first_time(practices: Path, monkeypatch: Patch, capsys: Capture) -> None:
     said = type_lines(monkeypatch, capsys, FULL, "new", "tilleuls")
-    for why in ("Décide des groupes du compte", "Fixe, ou réservée dans la box", "Seules ces clés ouvrent", "Étape 4 sur 10"):
+    for why in ("Décide des groupes du compte", "Fixe, ou réservée dans la box", "Seules ces clés ouvrent", "Étape 4 sur 12"):
         assert said.out.count(why) == 1
     assert "Personne n° 3" in said.out
     assert "Flux entrant n° 1.1" in said.out

@@ -190,8 +190,22 @@ def test_provisional_answers_are_right_by_themselves() -> None:
         "x",
         {"people": [{}] * 300},
         {"hosts": [{"name": "a"}], "suppliers": [{"hds": {}}], "waivers": [{}]},
+        {"backup": {}},
     ):
         provisional.complete(values)
+
+
+def test_every_obligatory_answer_can_be_filled_in() -> None:
+    keys = {
+        f"{model.__name__}.{item.name}": item
+        for model in {Practice, *models()}
+        for item in fields_of(model)
+        if item.required and item.model is None
+    }
+    assert set(provisional.FILLERS) == set(keys)
+    for key, item in keys.items():
+        filler = provisional.FILLERS[key]
+        assert item.check(filler.format(n=7) if isinstance(filler, str) else filler, (key,))[1] == "", key
 
 
 def test_every_group_has_its_questions() -> None:
