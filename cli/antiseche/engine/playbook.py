@@ -25,6 +25,9 @@ LOG_NAME = "ansible.log"
 _POLL = 0.03
 # Ansible answers SIGINT in 0.2 s; a host that hangs may hold it longer.
 _GRACE = 20.0
+# Python can lose a KeyboardInterrupt: one raised while an object is finalised is only printed. A task that starts later than this
+# after the request, in seconds, shows that it was lost.
+_HEEDED = 0.5
 
 
 class Stop:
@@ -68,13 +71,17 @@ class PlaybookEngine:
         self.outcome = Outcome(process.returncode, interrupted=self.stop.requests > 0)
 
     def _follow(self, process: subprocess.Popen[bytes], tail: events.Tail) -> Iterator[Event]:
-        handled, deadline = 0, float("inf")
+        handled, deadline, asked = 0, float("inf"), ""
         while process.poll() is None:
-            yield from tail.new_events()
+            for event in tail.new_events():
+                if asked and event.event == "task_start" and event.time > asked:
+                    self._signal(process, signal.SIGINT)
+                    asked = events.now(_HEEDED)
+                yield event
             wanted = self.stop.requests
             if wanted > handled:
                 self._signal(process, signal.SIGINT if wanted == 1 else signal.SIGKILL)
-                handled, deadline = wanted, time.monotonic() + _GRACE
+                handled, deadline, asked = wanted, time.monotonic() + _GRACE, events.now(_HEEDED)
             elif time.monotonic() > deadline:
                 self._signal(process, signal.SIGKILL)
             time.sleep(_POLL)

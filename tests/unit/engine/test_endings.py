@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -268,3 +269,35 @@ def test_an_interrupted_run_is_one_document(
 def test_without_json_nothing_is_said_to_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main(["plan", "nulle-part"]) == 2
     assert capsys.readouterr().out == ""
+
+
+DEAF_ONCE = """
+import json, signal, sys, time
+from datetime import datetime, timezone
+asked = []
+signal.signal(signal.SIGINT, lambda *_: asked.append(1))
+with open(sys.argv[1], "a", buffering=1) as events:
+    for number in range(400):
+        t = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        events.write(json.dumps({"v": 1, "t": t, "event": "task_start", "task": str(number)}) + "\\n")
+        time.sleep(0.1)
+        if len(asked) == 2:
+            sys.exit(130)
+"""
+
+
+def test_a_request_that_the_playbook_lost_is_repeated(kit: FakeKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    kit.hosts("h1")
+    stop = Stop()
+
+    def start(_self: PlaybookEngine, _spec: RunSpec, directory: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", DEAF_ONCE, str(directory / "events.jsonl")])
+
+    monkeypatch.setattr(PlaybookEngine, "_start", start)
+    used = engine(kit, stop)
+    run, _summary = run_playbook(
+        RunSpec(kit.folder, "deploy"), lambda event: stop.request() if event.task == "3" else None, engine=used, stop=stop
+    )
+    assert used.outcome.rc == 130
+    assert stop.requests == 1
+    assert json.loads((run.dir / "run.json").read_text(encoding="utf-8"))["interrupted"] is True
