@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import scene as scenes
+from stage import Stage
 
 from antiseche import kit
 from antiseche.catalogue import load_catalogue
@@ -36,3 +37,9 @@ def small_kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 @pytest.fixture
 def scene(small_kit: Path, tmp_path: Path) -> scenes.Scene:
     return scenes.Scene(tmp_path / "tilleuls")
+
+
+@pytest.fixture
+def stage(scene: scenes.Scene, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Stage:
+    monkeypatch.setenv("COLUMNS", "80")
+    return Stage(scene, monkeypatch, capsys)
