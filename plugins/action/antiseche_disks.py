@@ -43,6 +43,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         held = [found[1] for path in _listed(folder) if (found := _STORED.fullmatch(path))]
         result.update(self._execute_module(module_args={**arguments, "held": held}, task_vars=task_vars))
         headers = result.pop("headers", None) or []
+        said = result.pop("said", None)
+        if result.get("failed") and (translated := _translated(said)):
+            result["msg"] = f"{translated}."
         if not self._task.check_mode:
             try:
                 for one in headers:
@@ -99,6 +102,26 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _translated(said: Any) -> str:
+    """Tell a machine's sentence in the reader's language; empty when there is none of it.
+
+    Only texts of our own catalogue are ever formatted: a machine must not choose a format string for the controller.
+    """
+    if isinstance(said, str):
+        return said
+    if not isinstance(said, dict):
+        return ""
+    if isinstance(said.get("parts"), list):
+        found = [_translated(part) for part in said["parts"]]
+        return " ; ".join(found) if all(found) else ""
+    text, values = said.get("text"), said.get("values")
+    if not isinstance(text, str) or not isinstance(values, dict) or (known := _(text)) == text:
+        return ""
+    with contextlib.suppress(KeyError, IndexError, ValueError):
+        return known.format(**{name: _translated(value) for name, value in values.items()})
+    return ""
 
 
 def _listed(folder: Path) -> list[str]:

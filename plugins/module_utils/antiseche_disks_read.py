@@ -10,11 +10,13 @@ import re
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ansible.module_utils.antiseche_disks_say import N_, say
 
 ENVIRONMENT = {**os.environ, "LC_ALL": "C.UTF-8"}
 LOOK = 1024 * 1024
@@ -42,7 +44,13 @@ def secret_file(secret: str) -> Iterator[tuple[str, int]]:
         os.close(descriptor)
 
 
-def run(*argv: str, fds: Sequence[int] = (), seconds: int = 300) -> subprocess.CompletedProcess[str]:
+def run(
+    *argv: str,
+    fds: Sequence[int] = (),
+    seconds: int = 300,
+    stdin: int = subprocess.DEVNULL,
+    environment: Mapping[str, str] = ENVIRONMENT,
+) -> subprocess.CompletedProcess[str]:
     """Run a command; its output goes to files, since a helper that it leaves behind may hold a pipe open.
 
     Raises:
@@ -52,33 +60,48 @@ def run(*argv: str, fds: Sequence[int] = (), seconds: int = 300) -> subprocess.C
         try:
             done = subprocess.run(
                 argv,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=output,
                 stderr=errors,
-                env=ENVIRONMENT,
+                env=environment,
                 pass_fds=tuple(fds),
                 timeout=seconds,
                 check=False,
             )
         except FileNotFoundError as error:
-            raise DiskError(f"« {argv[0]} » n'est pas installé sur la machine") from error
+            raise DiskError(say(N_("« {command} » n'est pas installé sur la machine"), command=argv[0])) from error
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise DiskError(f"« {argv[0]} » n'a pas pu s'exécuter : {type(error).__name__}") from error
+            raise DiskError(
+                say(N_("« {command} » n'a pas pu s'exécuter : {reason}"), command=argv[0], reason=type(error).__name__)
+            ) from error
         for stream in (output, errors):
             stream.seek(0)
         return subprocess.CompletedProcess(argv, done.returncode, output.read(), errors.read())
 
 
-def checked(*argv: str, fds: Sequence[int] = (), seconds: int = 300) -> str:
+def checked(
+    *argv: str,
+    fds: Sequence[int] = (),
+    seconds: int = 300,
+    stdin: int = subprocess.DEVNULL,
+    environment: Mapping[str, str] = ENVIRONMENT,
+) -> str:
     """Run a command that must succeed.
 
     Raises:
         DiskError: it failed; the sentence holds its last line, never its arguments.
     """
-    done = run(*argv, fds=fds, seconds=seconds)
+    done = run(*argv, fds=fds, seconds=seconds, stdin=stdin, environment=environment)
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip() or "?").splitlines()
-        raise DiskError(f"« {' '.join(argv[:2])} » a échoué (code {done.returncode}) : {lines[-1][:200]}")
+        raise DiskError(
+            say(
+                N_("« {command} » a échoué (code {code}) : {reason}"),
+                command=" ".join(argv[:2]),
+                code=done.returncode,
+                reason=lines[-1][:200],
+            )
+        )
     return done.stdout
 
 
@@ -114,7 +137,7 @@ def look(path: str) -> Device | None:
     except OSError:
         return None
     if not stat.S_ISBLK(mode):
-        raise DiskError(f"{path} n'est pas un disque : corrigez data_disks dans les réponses")
+        raise DiskError(say(N_("{path} n'est pas un disque : corrigez data_disks dans les réponses"), path=path))
     listed = json.loads(checked("lsblk", "--json", "--bytes", "--output", "NAME,PATH,SIZE,RO,SERIAL,WWN,MOUNTPOINTS,TYPE", real))[
         "blockdevices"
     ][0]
@@ -176,29 +199,47 @@ def refusal(device: Device) -> str:
     name = device.path
     kinds, usages = {kind for kind, _usage in device.signatures}, {usage for _kind, usage in device.signatures}
     if device.mounts:
-        return f"{name} est en service (monté sur {', '.join(device.mounts)}) : rien n'y est touché"
+        return say(
+            N_("{name} est en service (monté sur {places}) : rien n'y est touché"), name=name, places=", ".join(device.mounts)
+        )
     if "crypto_LUKS" in kinds:
-        return f"{name} porte déjà un volume LUKS que ce kit n'a pas fait : il peut contenir des données, rien n'y est touché"
+        return say(
+            N_("{name} porte déjà un volume LUKS que ce kit n'a pas fait : il peut contenir des données, rien n'y est touché"),
+            name=name,
+        )
     if "LVM2_member" in kinds:
-        return f"{name} appartient à un groupe de volumes LVM : rien n'y est touché"
+        return say(N_("{name} appartient à un groupe de volumes LVM : rien n'y est touché"), name=name)
     if "raid" in usages:
-        return f"{name} appartient à un ensemble RAID ({', '.join(sorted(kinds))}) : rien n'y est touché"
+        return say(
+            N_("{name} appartient à un ensemble RAID ({kinds}) : rien n'y est touché"), name=name, kinds=", ".join(sorted(kinds))
+        )
     if "partition-table" in usages:
-        return f"{name} porte une table de partitions ({', '.join(sorted(kinds))}) : rien n'y est touché"
+        return say(
+            N_("{name} porte une table de partitions ({kinds}) : rien n'y est touché"), name=name, kinds=", ".join(sorted(kinds))
+        )
     if "filesystem" in usages:
-        return f"{name} porte un système de fichiers ({', '.join(sorted(kinds))}) : rien n'y est touché"
+        return say(
+            N_("{name} porte un système de fichiers ({kinds}) : rien n'y est touché"), name=name, kinds=", ".join(sorted(kinds))
+        )
     if kinds:
-        return f"{name} porte une signature ({', '.join(sorted(kinds))}) : rien n'y est touché"
+        return say(N_("{name} porte une signature ({kinds}) : rien n'y est touché"), name=name, kinds=", ".join(sorted(kinds)))
     if device.holders:
-        return f"{name} est en service (utilisé par {', '.join(device.holders)}) : rien n'y est touché"
+        return say(
+            N_("{name} est en service (utilisé par {users}) : rien n'y est touché"), name=name, users=", ".join(device.holders)
+        )
     if device.read_only:
-        return f"{name} est en lecture seule : rien n'y est touché"
+        return say(N_("{name} est en lecture seule : rien n'y est touché"), name=name)
     if device.size < LEAST:
-        return f"{name} est trop petit ({device.size // 2**20} Mio, au moins {LEAST // 2**20}) : rien n'y est touché"
+        return say(
+            N_("{name} est trop petit ({size} Mio, au moins {least}) : rien n'y est touché"),
+            name=name,
+            size=device.size // 2**20,
+            least=LEAST // 2**20,
+        )
     if busy(device.real):
-        return f"{name} est en service : rien n'y est touché"
+        return say(N_("{name} est en service : rien n'y est touché"), name=name)
     if written(device.real):
-        return f"{name} n'est pas vierge (octets non nuls au début ou à la fin) : rien n'y est touché"
+        return say(N_("{name} n'est pas vierge (octets non nuls au début ou à la fin) : rien n'y est touché"), name=name)
     return ""
 
 
@@ -269,7 +310,13 @@ def opening_slot(path: str, secret: str, slot: str = "") -> str | None:
         argv = ("cryptsetup", "open", "--verbose", "--test-passphrase", "--disable-external-tokens", "--key-file", key, path)
         done = run(*argv, *(("--key-slot", slot) if slot else ()), fds=[descriptor])
     if done.returncode not in (0, 1, 2):
-        raise DiskError(f"une clé n'a pas pu être essayée (cryptsetup, code {done.returncode}) : {done.stderr.strip()[-200:]}")
+        raise DiskError(
+            say(
+                N_("une clé n'a pas pu être essayée (cryptsetup, code {code}) : {reason}"),
+                code=done.returncode,
+                reason=done.stderr.strip()[-200:],
+            )
+        )
     found = re.search(r"Key slot (\d+) unlocked", done.stdout + done.stderr)
     return found[1] if found and done.returncode == 0 else None
 

@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.antiseche_disks_say import N_, say
+
 FORMATTING = "formatting"
 MADE = "made"
 
@@ -80,7 +82,7 @@ def with_entry(text: str, column: int, key: str, line: str) -> str:
     lines = text.splitlines(keepends=True)
     found = [number for number, old in enumerate(lines) if not old.lstrip().startswith("#") and _field(old, column) == key]
     if len(found) > 1:
-        raise ValueError(f"« {key} » y figure deux fois")
+        raise ValueError(say(N_("« {key} » y figure deux fois"), key=key))
     if found:
         if lines[found[0]].split() == line.split():
             return text

@@ -7,13 +7,11 @@ Every step may be cut by the power: the next run looks again and goes on, or sto
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from ansible.module_utils.antiseche_disks_keys import PBKDF, add_recovery
 from ansible.module_utils.antiseche_disks_read import (
     Device,
     DiskError,
@@ -30,6 +28,7 @@ from ansible.module_utils.antiseche_disks_read import (
     signatures,
     tpm_opens,
 )
+from ansible.module_utils.antiseche_disks_say import N_, say
 from ansible.module_utils.antiseche_disks_state import FORMATTING, MADE, Memory, read_table, tried, with_entry, write_whole
 
 CRYPTTAB = Path("/etc/crypttab")
@@ -43,9 +42,6 @@ DEVICE_TIMEOUT = (
     "x-systemd.device-timeout=300s"  # with nofail nothing else waits for it: a slow machine finds its disk all the same
 )
 FIRST_SLOT = "0"  # the passphrase's
-# RFC 9106, section 4, second recommended option, for small memories. The keys are 256 bits of chance, which no dictionary holds:
-# a machine short of memory must be able to try them, and more would only make it wait.
-PBKDF = (*("--pbkdf", "argon2id", "--pbkdf-memory", "65536", "--pbkdf-force-iterations", "4", "--pbkdf-parallel", "4"),)
 STEPS = ("encrypted", "recovery key", "TPM unlock", "opened", "file system", "crypttab", "fstab", "mounted")
 
 
@@ -70,6 +66,7 @@ class Volume:
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
+        self.label = f"volume {wanted.name}"
         self.memory = Memory(STATE, wanted.name)
         self.mapped = MAPPER / wanted.name
         self.device: Device | None = None
@@ -94,26 +91,36 @@ class Volume:
         """Return why nothing can be done; empty when something can."""
         wanted = self.wanted
         if self.device is None:
-            return f"{wanted.device} est introuvable : branchez le disque, ou corrigez data_disks dans les réponses"
+            return say(
+                N_("{device} est introuvable : branchez le disque, ou corrigez data_disks dans les réponses"),
+                device=wanted.device,
+            )
         if self.header is None:
             return self._no_header(self.device)
         if not self.header.slots:
             if self.phase == FORMATTING:
                 return ""
-            return f"le volume « {wanted.name} » n'a plus aucune clé : restaurez l'en-tête gardé au coffre"
+            return say(N_("le volume « {name} » n'a plus aucune clé : restaurez l'en-tête gardé au coffre"), name=wanted.name)
         if not self._tried() and opening_slot(self.device.real, wanted.passphrase) is None:
-            return (
-                f"le volume « {wanted.name} » ne s'ouvre pas avec la phrase du coffre : quelqu'un l'a changée,"
-                " ou le coffre n'est pas le bon ; rien n'y est touché"
+            return say(
+                N_(
+                    "le volume « {name} » ne s'ouvre pas avec la phrase du coffre : quelqu'un l'a changée, ou le "
+                    "coffre n'est pas le bon ; rien n'y est touché"
+                ),
+                name=wanted.name,
             )
         return self._hidden_files()
 
     def _no_header(self, device: Device) -> str:
         name = self.wanted.name
         if self.memory.phase(self.wanted.uuid, None) == MADE:
-            return (
-                f"le volume « {name} » a déjà existé et son en-tête a disparu de {device.path} : restaurez-le depuis le coffre"
-                f" ; s'il s'agit d'un disque neuf, donnez-lui un autre nom dans les réponses"
+            return say(
+                N_(
+                    "le volume « {name} » a déjà existé et son en-tête a disparu de {path} : restaurez-le depuis "
+                    "le coffre ; s'il s'agit d'un disque neuf, donnez-lui un autre nom dans les réponses"
+                ),
+                name=name,
+                path=device.path,
             )
         reason = refusal(device)
         # Our own luksFormat, cut before the header was whole: bytes that nobody recognises, or a torn header with our number.
@@ -127,7 +134,11 @@ class Volume:
         if self._mounted() or not folder.exists():
             return ""
         if not folder.is_dir() or any(folder.iterdir()):
-            return f"{folder} contient déjà des fichiers, que le volume « {self.wanted.name} » cacherait : déplacez-les d'abord"
+            return say(
+                N_("{folder} contient déjà des fichiers, que le volume « {name} » cacherait : déplacez-les d'abord"),
+                folder=folder,
+                name=self.wanted.name,
+            )
         return ""
 
     # What is missing
@@ -180,7 +191,13 @@ class Volume:
             known = Path(f"/sys/block/{number}/dm/uuid").read_text(encoding="ascii")
             if known.startswith(f"CRYPT-LUKS2-{self.wanted.uuid.replace('-', '')}-"):
                 return True
-        raise DiskError(f"{self.mapped} existe déjà et n'est pas le volume « {self.wanted.name} » : donnez-lui un autre nom")
+        raise DiskError(
+            say(
+                N_("{mapped} existe déjà et n'est pas le volume « {name} » : donnez-lui un autre nom"),
+                mapped=self.mapped,
+                name=self.wanted.name,
+            )
+        )
 
     def _mounted(self) -> bool:
         source = os.path.realpath(self.mapped)
@@ -189,7 +206,13 @@ class Volume:
             if fields[1] == self.wanted.mount:
                 if os.path.realpath(fields[0]) == source:
                     return True
-                raise DiskError(f"{self.wanted.mount} sert déjà à {fields[0]} : choisissez un autre point de montage")
+                raise DiskError(
+                    say(
+                        N_("{mount} sert déjà à {other} : choisissez un autre point de montage"),
+                        mount=self.wanted.mount,
+                        other=fields[0],
+                    )
+                )
         return False
 
     def _table(self, path: Path) -> str:
@@ -205,7 +228,7 @@ class Volume:
             options = f"defaults,nodev,nosuid,nofail,{DEVICE_TIMEOUT}"
             return with_entry(read_table(path), 1, wanted.mount, f"{self.mapped} {wanted.mount} ext4 {options} 0 2")
         except ValueError as error:
-            raise DiskError(f"{path} : {error} ; corrigez le fichier à la main") from error
+            raise DiskError(say(N_("{path} : {error} ; corrigez le fichier à la main"), path=path, error=error)) from error
 
     # The steps
 
@@ -230,7 +253,7 @@ class Volume:
 
     def _target(self) -> Device:
         if self.device is None:
-            raise DiskError(f"{self.wanted.device} a disparu pendant le travail")
+            raise DiskError(say(N_("{device} a disparu pendant le travail"), device=self.wanted.device))
         return self.device
 
     def _encrypt(self) -> None:
@@ -246,7 +269,7 @@ class Volume:
             )
         run("udevadm", "settle", "--timeout=30")
         if opening_slot(device.real, wanted.passphrase) is None:
-            raise DiskError(f"le volume « {wanted.name} » ne s'ouvre pas après son chiffrement")
+            raise DiskError(say(N_("le volume « {name} » ne s'ouvre pas après son chiffrement"), name=wanted.name))
 
     def _add_recovery(self) -> None:
         device, wanted = self._target(), self.wanted
@@ -254,7 +277,7 @@ class Volume:
         slot = add_recovery(device.real, wanted.passphrase, wanted.recovery_key)
         found = header(device.real)
         if found is None or slot not in found.slots_of("systemd-recovery"):
-            raise DiskError(f"la clé de secours du volume « {wanted.name} » n'a pas pu être inscrite")
+            raise DiskError(say(N_("la clé de secours du volume « {name} » n'a pas pu être inscrite"), name=wanted.name))
         self._try_both(found)
 
     def _try_both(self, found: Header) -> None:
@@ -266,10 +289,10 @@ class Volume:
         device, wanted = self._target(), self.wanted
         slots = [*found.slots_of("systemd-recovery"), ""]
         if all(opening_slot(device.real, wanted.recovery_key, slot) is None for slot in slots):
-            raise DiskError(f"le volume « {wanted.name} » ne s'ouvre plus avec la clé de secours du coffre")
+            raise DiskError(say(N_("le volume « {name} » ne s'ouvre plus avec la clé de secours du coffre"), name=wanted.name))
         slots = [FIRST_SLOT, ""] if FIRST_SLOT in found.slots else [""]
         if all(opening_slot(device.real, wanted.passphrase, slot) is None for slot in slots):
-            raise DiskError(f"le volume « {wanted.name} » ne s'ouvre plus avec la phrase du coffre")
+            raise DiskError(say(N_("le volume « {name} » ne s'ouvre plus avec la phrase du coffre"), name=wanted.name))
         self.memory.remember(tried=tried(found.digest, wanted.passphrase, wanted.recovery_key))
 
     def _drop_orphans(self) -> None:
@@ -294,7 +317,7 @@ class Volume:
                 f"--tpm2-pcrs={PCRS}", device.real, fds=[descriptor],
             )  # fmt: skip
         if not tpm_opens(device.real):
-            raise DiskError(f"la puce TPM n'ouvre pas le volume « {wanted.name} » qu'on vient de lui confier")
+            raise DiskError(say(N_("la puce TPM n'ouvre pas le volume « {name} » qu'on vient de lui confier"), name=wanted.name))
         found = header(device.real)
         if found is not None:
             self._try_both(found)
@@ -310,8 +333,13 @@ class Volume:
         if self.phase != FORMATTING and not signatures(str(self.mapped)):
             run("cryptsetup", "close", self.wanted.name)
             raise DiskError(
-                f"le volume « {self.wanted.name} » s'ouvre, mais ne contient plus de système de fichiers : rien n'y est écrit,"
-                " restaurez une sauvegarde"
+                say(
+                    N_(
+                        "le volume « {name} » s'ouvre, mais ne contient plus de système de fichiers : rien n'y est "
+                        "écrit, restaurez une sauvegarde"
+                    ),
+                    name=self.wanted.name,
+                )
             )
 
     def _make_file_system(self) -> None:
@@ -329,40 +357,15 @@ class Volume:
         used = described.returncode == 0 and "Last mount time:          n/a" not in described.stdout
         whole = run("e2fsck", "-f", "-n", target, seconds=3600).returncode == 0
         if used and not whole:
-            raise DiskError(f"le système de fichiers de « {self.wanted.name} » a servi et il est abîmé : vérifiez-le (e2fsck)")
+            raise DiskError(
+                say(
+                    N_("le système de fichiers de « {name} » a servi et il est abîmé : vérifiez-le (e2fsck)"),
+                    name=self.wanted.name,
+                )
+            )
         return whole
 
     def _mount(self) -> None:
         Path(self.wanted.mount).mkdir(parents=True, exist_ok=True)
         run("systemctl", "daemon-reload")
         checked("mount", self.wanted.mount)
-
-
-def add_recovery(path: str, passphrase: str, recovery_key: str) -> str:
-    """Give a volume its recovery key, tried before it counts; return the slot. What is there already stays."""
-    found = header(path)
-    # Beside the passphrase's slot there is none that could hold it: nothing to try.
-    slot = opening_slot(path, recovery_key) if found is not None and len(found.slots) > 1 else None
-    if slot is None:
-        with secret_file(passphrase) as (old, first), secret_file(recovery_key) as (new, second):
-            checked("cryptsetup", "luksAddKey", "--batch-mode", *PBKDF, "--key-file", old, path, new, fds=[first, second])
-        slot = next((new for new in _new_slots(path, found) if opening_slot(path, recovery_key, new) is not None), None)
-    if slot is None:
-        raise DiskError("la clé de secours n'ouvre pas le volume où elle vient d'être inscrite : disque défaillant ?")
-    found = header(path)
-    if found is not None and slot not in found.slots_of("systemd-recovery"):
-        # The type that systemd's own tools know: what lists this slot calls it a recovery key.
-        _import_token(path, {"type": "systemd-recovery", "keyslots": [slot]})
-    return slot
-
-
-def _new_slots(path: str, before: Header | None) -> list[str]:
-    after = header(path)
-    return [slot for slot in (after.slots if after else []) if before is None or slot not in before.slots]
-
-
-def _import_token(path: str, token: dict[str, Any]) -> None:
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(token, file)
-        file.flush()
-        checked("cryptsetup", "token", "import", "--json-file", file.name, path)

@@ -27,6 +27,8 @@ options:
       discard: {type: bool, default: false, description: Whether freed blocks are told to the disk.}
   keys: {type: dict, default: {}, description: "uuid, passphrase and recovery_key of each volume, by name."}
   root: {type: dict, default: {}, description: "passphrase and recovery_key of an encrypted system disk."}
+  root_tpm: {type: bool, default: false, description: "Whether the TPM opens an encrypted system disk, by clevis, at boot."}
+  swap: {type: bool, default: false, description: "Whether clear swap gets a random key at each start."}
   held: {type: list, elements: str, default: [], description: Digests of the headers that the controller holds.}
 author: ["The Antisèche authors (@antiseche)"]
 """
@@ -41,6 +43,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes: {description: What was (or would be) changed, type: list, elements: str, returned: always}
+said: {description: "On failure, what the sentence was made from, for the controller to translate", type: raw, returned: failure}
 headers: {description: "Headers to keep, taken out by the action plugin", type: list, elements: dict, returned: always}
 """
 
@@ -53,6 +56,9 @@ from typing import Any
 
 from ansible.module_utils.antiseche_disks_read import DiskError, Header, checked, header
 from ansible.module_utils.antiseche_disks_root import RootDisk
+from ansible.module_utils.antiseche_disks_say import N_, data_of, say, together
+from ansible.module_utils.antiseche_disks_swap import Swap
+from ansible.module_utils.antiseche_disks_swap_places import places
 from ansible.module_utils.antiseche_disks_volume import Volume, Wanted
 from ansible.module_utils.basic import AnsibleModule
 
@@ -68,18 +74,22 @@ def wanted(disks: list[dict[str, Any]], keys: dict[str, dict[str, str]]) -> Iter
     for disk in disks:
         held = keys.get(disk["name"]) or {}
         if not all(isinstance(held.get(key), str) and held[key] for key in ("uuid", "passphrase", "recovery_key")):
-            raise DiskError(f"le coffre n'a pas les clés du volume « {disk['name']} » : lancez « antiseche inventory »")
+            raise DiskError(
+                say(N_("le coffre n'a pas les clés du volume « {name} » : lancez « antiseche inventory »"), name=disk["name"])
+            )
         known = {key: str(held[key]) for key in ("uuid", "passphrase", "recovery_key")}
         yield Wanted(str(disk["name"]), str(disk["device"]), str(disk["mount"]), bool(disk["discard"]), **known)
 
 
-def plan(volume: Volume | RootDisk, held: list[str]) -> list[str]:
+def plan(volume: Volume | RootDisk | Swap, held: list[str]) -> list[str]:
     """Return what is to be done to a volume; a header that changes is one more copy to keep."""
     missing = volume.missing()
+    if isinstance(volume, Swap):
+        return [f"{volume.label}: {step}" for step in missing]
     touched = {"encrypted", "recovery key", "TPM unlock"} & set(missing)
     if touched or volume.header is None or volume.header.digest not in held:
         missing.append("header copied to the vault")
-    return [f"volume {volume.wanted.name}: {step}" for step in missing]
+    return [f"{volume.label}: {step}" for step in missing]
 
 
 def without_noise(data: bytes, found: Header) -> bytes:
@@ -96,7 +106,7 @@ def copy(volume: Volume | RootDisk, held: list[str]) -> list[dict[str, str]]:
     """Return the header that the controller lacks, compressed."""
     found = header(volume.device.real) if volume.device else None
     if found is None or volume.device is None:
-        raise DiskError(f"l'en-tête du volume « {volume.wanted.name} » est illisible")
+        raise DiskError(say(N_("l'en-tête du volume « {name} » est illisible"), name=volume.wanted.name))
     if found.digest in held:
         return []
     with tempfile.TemporaryDirectory(dir=HEADERS, prefix="antiseche-") as folder:
@@ -113,6 +123,27 @@ def copy(volume: Volume | RootDisk, held: list[str]) -> list[dict[str, str]]:
     ]
 
 
+def carry_out(volume: Volume | RootDisk | Swap, changes: list[str]) -> None:
+    """Do what is missing, telling each step that is done.
+
+    Raises:
+        DiskError: a step failed, or something is missing all the same.
+    """
+    for step in volume.missing():
+        volume.do(step)
+        changes.append(f"{volume.label}: {step}")
+    if left := volume.missing():
+        raise DiskError(
+            say(
+                N_("{label} : les outils disent avoir réussi, il manque pourtant : {left}"),
+                label=volume.label,
+                left=", ".join(left),
+            )
+        )
+    if isinstance(volume, RootDisk):
+        volume.settle()
+
+
 def main() -> None:
     """Refuse first, all disks at once; then do what is missing, volume by volume."""
     disk = {
@@ -126,6 +157,8 @@ def main() -> None:
             "disks": {"type": "list", "elements": "dict", "default": [], "options": disk},
             "keys": {"type": "dict", "default": {}, "no_log": True},
             "root": {"type": "dict", "default": {}, "no_log": True},
+            "root_tpm": {"type": "bool", "default": False},
+            "swap": {"type": "bool", "default": False},
             "held": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
@@ -134,31 +167,28 @@ def main() -> None:
     changes: list[str] = []
     headers: list[dict[str, str]] = []
     try:
-        volumes: list[Volume | RootDisk] = [Volume(one) for one in wanted(asked["disks"], asked["keys"])]
-        if asked["root"]:
-            volumes.append(RootDisk(asked["root"]))
+        volumes: list[Volume | RootDisk | Swap] = [Volume(one) for one in wanted(asked["disks"], asked["keys"])]
+        if asked["root"] or asked["root_tpm"]:
+            volumes.append(RootDisk(asked["root"], tpm=asked["root_tpm"]))
+        if asked["swap"]:
+            volumes += [Swap(place, memory) for place, memory in places()]
         problems = [problem for volume in volumes if (problem := volume.problem())]
         if problems:
-            raise DiskError(" ; ".join(problems))
+            raise DiskError(together(problems))
         planned = [(volume, plan(volume, asked["held"])) for volume in volumes]
         if module.check_mode:
             changes = [change for _volume, told in planned for change in told]
             volumes = []
         for volume in volumes:
-            for step in volume.missing():
-                volume.do(step)
-                changes.append(f"volume {volume.wanted.name}: {step}")
-            left = volume.missing()
-            if left:
-                raise DiskError(
-                    f"volume « {volume.wanted.name} » : les outils disent avoir réussi, il manque pourtant : {', '.join(left)}"
-                )
+            carry_out(volume, changes)
+            if isinstance(volume, Swap):
+                continue
             found = copy(volume, asked["held"])
             headers += found
-            changes += [f"volume {volume.wanted.name}: header copied to the vault" for _header in found]
+            changes += [f"{volume.label}: header copied to the vault" for _header in found]
     except (DiskError, OSError, ValueError) as error:
         # Headers of volumes that are whole are kept all the same.
-        module.fail_json(msg=f"{error}.", changed=bool(changes), changes=changes, headers=headers)
+        module.fail_json(msg=f"{error}.", said=data_of(error), changed=bool(changes), changes=changes, headers=headers)
     module.exit_json(changed=bool(changes), changes=changes, headers=headers)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: antiseche_facts
-short_description: Release, container, installed packages, accounts, our units and undone changes of a machine
+short_description: Release, container, installed packages, accounts, our units, undone changes and encryption of a machine
 description:
   - Reads files and runs dpkg-query once. Changes nothing.
 options: {}
@@ -21,7 +21,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: One fact, antiseche, with release, container, packages, users, machine_id, units and undone.
+  description: One fact, antiseche, with release, container, packages, users, machine_id, units, undone and root_encrypted.
   type: dict
   returned: always
 """
@@ -110,6 +110,20 @@ def undone(root: Path) -> list[dict[str, Any]]:
     return found
 
 
+def root_encrypted(root: Path) -> bool:
+    """Say whether the system stands on an encrypted volume, through whatever lies between."""
+    rows = [line.split() for line in read(root / "proc/self/mounts").splitlines()]
+    source = next((row[0] for row in rows if len(row) > 1 and row[1] == "/"), "")
+    found = (root / source.lstrip("/")).resolve().name if source.startswith("/dev/") else ""
+    return bool(found) and _encrypted(root / "sys/class/block" / found)
+
+
+def _encrypted(device: Path) -> bool:
+    if read(device / "dm/uuid").startswith("CRYPT-"):
+        return True
+    return any(_encrypted(device.parent / below.name) for below in (device / "slaves").glob("*"))
+
+
 def gather(root: Path) -> dict[str, Any]:
     """Return everything."""
     return {
@@ -120,6 +134,7 @@ def gather(root: Path) -> dict[str, Any]:
         "machine_id": read(root / "etc/machine-id").strip(),
         "units": units(root),
         "undone": undone(root),
+        "root_encrypted": root_encrypted(root),
     }
 
 

@@ -7,28 +7,19 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from disk_site import HOST, ROLE, Site
 
 from antiseche.lab import labs, maintenance
 from antiseche.lab.model import Equipment, MachineSpec
 from antiseche.lab.requirements import requirements
-from antiseche.practice import escrow
-from antiseche.practice.folder import PracticeFolder
-from antiseche.practice.secrets import Vault
 
 pytestmark = pytest.mark.lab
 
-HOST = "serveur"
-PASSWORD = b"essai"
-ROLE = ("--role", "disk_encryption")
 BLANK = "/dev/disk/by-id/virtio-antiseche-data1"
 DONNEES = {"name": "donnees", "device": BLANK, "mount": "/srv/donnees"}
 TEXT = "Les patients d'un cabinet fictif"
@@ -47,114 +38,6 @@ CARRIED = {
     ),
     "vdh": ("printf x | dd of=/dev/vdh bs=1 seek=4097 conv=notrunc status=none", "n'est pas vierge"),
 }
-
-
-class Site:
-    """A practice of one full machine, and the contractor's command line."""
-
-    def __init__(self, root: Path, lab: labs.Lab) -> None:
-        self.lab = lab
-        self.folder = PracticeFolder(root / "tilleuls")
-        self.folder.root.mkdir()
-        self.password = root / "password"
-        self.password.write_bytes(PASSWORD)
-        self.password.chmod(0o600)
-        self.folder.known_hosts.write_text((lab.folder / "known_hosts").read_text(encoding="utf-8"), encoding="utf-8")
-
-    def answer(self, *disks: dict[str, str]) -> None:
-        """Write the answers and build the inventory; this is when keys are drawn."""
-        machine = self.lab.machine(HOST)
-        answers = {
-            "version": 1,
-            "practice": {"id": "tilleuls", "name": "Cabinet des Tilleuls"},
-            "people": [{"login": "cexemple", "name": "Dr Camille Exemple", "function": "doctor", "admin": True}],
-            "hosts": [
-                {
-                    "name": HOST,
-                    "kind": "server",
-                    "system": machine.system,
-                    "address": machine.address,
-                    "users": ["cexemple"],
-                    "data_disks": list(disks),
-                }
-            ],
-            "network": {"lan": self.lab.state.subnet},
-            "maintenance": {
-                "contractor": "Prestataire Exemple",
-                "account": "antiseche",
-                "addresses": [f"{self.lab.gateway}/32"],
-                "public_keys": [self.lab.public_key],
-            },
-        }
-        self.folder.answers_file.write_text(yaml.safe_dump(answers, allow_unicode=True), encoding="utf-8")
-        code, out, err = self.run("inventory", key=False)
-        assert code == 0, out + err
-
-    def start(self, *words: str, key: bool = True) -> subprocess.Popen[str]:
-        access = ["--vault-password-file", str(self.password)]
-        access += ["--private-key", str(self.lab.private_key)] if key else []
-        verb, *options = words
-        return subprocess.Popen(
-            [sys.executable, "-m", "antiseche", *verb.split(), str(self.folder.root), *options, *access],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "ANTISECHE_LANG": "fr"},
-        )
-
-    def run(self, *words: str, key: bool = True) -> tuple[int, str, str]:
-        with self.start(*words, key=key) as process:
-            out, err = process.communicate(timeout=600)
-        assert "Traceback" not in err, err
-        return process.returncode, out, err
-
-    def deploy(self, code: int = 0) -> str:
-        """Deploy; return all that was said."""
-        returned, out, err = self.run("deploy", "--yes", *ROLE)
-        assert returned == code, out + err
-        return out + err
-
-    def outcomes(self) -> dict[str, tuple[str, str]]:
-        """Return what the checks say: outcome and message by control."""
-        _code, out, err = self.run("verify", "--json", *ROLE)
-        assert out, err
-        return {r["control"]: (r["outcome"], r.get("message") or "") for r in json.loads(out)["results"] if r["host"] == HOST}
-
-    def keys(self) -> dict[str, str]:
-        values = Vault(PASSWORD).read(self.folder.inventory_dir / "host_vars" / HOST / "vault.yml")
-        return escrow.volumes_in(values)["donnees"]
-
-    def headers(self) -> list[str]:
-        return sorted(path.name for path in (self.folder.root / "escrow" / HOST).glob("*.header"))
-
-    def sh(self, script: str, stdin: bytes = b"") -> str:
-        done = self.lab.exec(HOST, ["sh", "-euc", script], stdin, 300)
-        assert done.rc == 0, done.stderr.decode() + done.text()
-        return done.text().strip()
-
-    def power_cut(self) -> None:
-        self.lab.driver.power_cut(self.lab.machine(HOST))
-
-    def power_on(self) -> None:
-        self.lab.driver.power_on(self.lab.machine(HOST), 300)
-
-    def cut_during(self, program: str) -> None:
-        """Deploy, and cut the power while the machine runs that program."""
-        process = self.start("deploy", "--yes", *ROLE)
-        wait_for(lambda: self.lab.exec(HOST, ["pgrep", "-f", program]).rc == 0)
-        self.power_cut()
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == 4, out + err
-        assert "Traceback" not in err
-        self.power_on()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -283,3 +166,39 @@ def test_swap_and_volumes_in_the_clear_are_found(site: Site) -> None:
     site.sh("swapoff /swap; rm /swap; umount /mnt/vdc")
     found = site.outcomes()
     assert (found["CHF-05"][0], found["CHF-06"][0]) == ("pass", "pass")
+
+
+def test_swap_that_cannot_be_encrypted_is_refused_with_its_reason(site: Site) -> None:
+    site.sh("echo MODULES=dep > /etc/initramfs-tools/conf.d/lab")  # drivers of this machine only: an emulated one is slow
+    site.sh("mkswap -q /dev/vdc; echo UUID=$(blkid -o value -s UUID /dev/vdc) none swap sw 0 0 >> /etc/fstab; swapon /dev/vdc")
+    site.sh("fallocate -l 32M /swap && chmod 600 /swap && mkswap -q /swap && echo /swap none swap sw 0 0 >> /etc/fstab")
+    site.answer(DONNEES, encrypted_swap=True)
+    state = "cat /etc/fstab /etc/crypttab /proc/swaps; blkid -p /dev/vdc /swap"
+    before = site.sh(state)
+    site.sh("echo RESUME=/dev/vdc > /etc/initramfs-tools/conf.d/resume")
+    said = site.deploy(code=5)
+    assert "veille prolongée (/etc/initramfs-tools/conf.d/resume)" in said
+    code, out, err = site.run("deploy", "--yes", *ROLE, lang="en")
+    assert (code, "is set up to hibernate" in out + err) == (5, True), out + err
+    site.sh("rm /etc/initramfs-tools/conf.d/resume")
+    assert site.sh(state) == before
+    site.sh("mkfs.ext4 -q -F /dev/vdd; echo /dev/vdd none swap sw 0 0 >> /etc/fstab")
+    assert "/dev/vdd n'est pas une zone d'échange (porte : ext4)" in site.deploy(code=5)
+    site.sh("sed -i '/vdd/d' /etc/fstab; wipefs -qa /dev/vdd")
+    assert site.sh(state) == before
+
+
+def test_clear_swap_gets_a_key_of_its_own_at_each_start(site: Site) -> None:
+    site.sh("printf clair | dd of=/dev/vdc bs=1M seek=20 conv=notrunc,fsync status=none")
+    site.cut_during("mkinitramfs")
+    site.deploy()
+    swaps = site.sh("awk 'NR>1 {print $1}' /proc/swaps | xargs -n 1 readlink -f | xargs -n 1 lsblk -dno NAME,TYPE | sort")
+    assert [line.split() for line in swaps.splitlines()] == [["cryptswap", "crypt"], ["cryptswap2", "crypt"]]
+    assert site.sh("grep -c -a clair /dev/vdc || true") == "0"
+    assert site.outcomes()["CHF-06"][0] == "pass"
+    site.power_cut()
+    site.power_on()
+    found = json.loads(site.run("drift", "--json", *ROLE)[1])
+    assert found["configuration"] == []
+    assert {r["control"]: r["outcome"] for r in found["results"]}["CHF-06"] == "pass"
+    assert "virtio-antiseche-data2 /dev/urandom swap,cipher=aes-xts-plain64,size=512" in site.sh("cat /etc/crypttab")

@@ -44,6 +44,8 @@ class Equipment:
     """Blank data disks, in MiB; the machine sees them as ``/dev/vdb`` and on."""
     card_reader: bool = False
     """A USB reader with a card in it."""
+    encrypted_system: bool = False
+    """The system disk is LUKS2; somebody types its passphrase at each start."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class LabState:
                 "number": m.number,
                 "disks": list(m.equipment.disks),
                 "card_reader": m.equipment.card_reader,
+                "encrypted_system": m.equipment.encrypted_system,
             }
             for m in self.machines.values()
         }
@@ -137,7 +140,7 @@ class LabState:
                 str(m["address"]),
                 str(m["host_key"]),
                 int(m["number"]),
-                Equipment(tuple(map(int, m.get("disks", ()))), bool(m.get("card_reader"))),
+                Equipment(tuple(map(int, m.get("disks", ()))), bool(m.get("card_reader")), bool(m.get("encrypted_system"))),
             )
             for name, m in data["machines"].items()
         }
@@ -205,7 +208,7 @@ def check_lab_name(name: str) -> str:
 
 
 def parse_machine(text: str) -> MachineSpec:
-    """Read ``name:system``, followed by any of ``:address``, ``:disk=SIZE`` (``M`` or ``G``) and ``:reader``.
+    """Read ``name:system``, followed by ``:address``, ``:disk=SIZE`` (``M`` or ``G``), ``:reader``, ``:encrypted``.
 
     Raises:
         AnswersError: the text names no machine that a lab can start.
@@ -213,7 +216,7 @@ def parse_machine(text: str) -> MachineSpec:
     name, _colon, described = text.partition(":")
     system, *rest = described.split(":")
     disks = [_DISK.match(word) for word in rest if word.startswith("disk=")]
-    others = [word for word in rest if not word.startswith("disk=") and word != "reader"]
+    others = [word for word in rest if not word.startswith("disk=") and word not in ("reader", "encrypted")]
     if not _MACHINE_NAME.match(name) or system not in RELEASES or not all(disks) or len(others) > 1:
         raise AnswersError(
             _("« {text} » ne décrit pas une machine : écrivez NOM:SYSTÈME, avec un système parmi {systems}.").format(
@@ -221,7 +224,7 @@ def parse_machine(text: str) -> MachineSpec:
             )
         )
     sizes = tuple(int(disk[1]) * _UNITS[disk[2]] for disk in disks if disk)
-    return MachineSpec(name, system, others[0] if others else "", Equipment(sizes, "reader" in rest))
+    return MachineSpec(name, system, others[0] if others else "", Equipment(sizes, "reader" in rest, "encrypted" in rest))
 
 
 def state_root() -> Path:

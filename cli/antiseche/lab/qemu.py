@@ -10,6 +10,7 @@ import io
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tarfile
 import time
@@ -18,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from antiseche.i18n import _
-from antiseche.lab import acceleration, agent, card, images, network, process, sockets
+from antiseche.lab import acceleration, agent, card, encrypted, images, network, process, sockets
 from antiseche.lab.machine_files import machine_files, machine_id
 from antiseche.lab.model import CONSOLE_ENVIRONMENT, READY, RELEASES, ExecResult, LabError, LabState, Machine
 
 # One processor: while the kernel patches its own code, another emulated one may run the old translation of it and panic (int3).
 _MEMORY_MIB, _PROCESSORS = 1536, 1
+_CHUNK_MIB = 8  # the agent gives 16 MB at once
 _SOCKET_PATH = 107  # bytes: unix(7)
 
 
@@ -49,7 +51,7 @@ class QemuDriver:
                     folder=self.folder
                 )
             )
-        image = images.ensure_image(machine.suite)
+        image = images.ensure_image(machine.suite, encrypted_system=machine.equipment.encrypted_system)
         disks = home / "disks"
         disks.mkdir(parents=True, exist_ok=True)
         _call("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(image / images.DISK), str(disks / "system"))
@@ -75,12 +77,20 @@ class QemuDriver:
                 entry.size, entry.mode = len(text.encode()), 0o600 if text == secret else 0o644
                 tar.addfile(entry, io.BytesIO(text.encode()))
 
-    def power_on(self, machine: Machine, timeout: float = 300) -> None:
-        """Start the machine; it is up when its systemd says so."""
+    def power_on(self, machine: Machine, timeout: float = 300, typed: str = encrypted.PASSPHRASE) -> None:
+        """Start the machine; it is up when its systemd says so.
+
+        Args:
+            machine: the machine.
+            timeout: seconds.
+            typed: what somebody types where an encrypted system disk asks for its passphrase; empty: nobody is there.
+        """
+        deadline = time.monotonic() + timeout
         if self.pid(machine) is None:
             self._stop(machine)
             self._launch(machine)
-        deadline = time.monotonic() + timeout
+            if machine.equipment.encrypted_system and typed:
+                self._type(machine, encrypted.PROMPT, typed, deadline)
         state = ""
         while time.monotonic() < deadline and self.pid(machine) is not None:
             with contextlib.suppress(LabError, subprocess.TimeoutExpired):
@@ -93,6 +103,7 @@ class QemuDriver:
 
     def _launch(self, machine: Machine) -> None:
         home = self._home(machine)
+        (home / "console.log").unlink(missing_ok=True)  # what the last start asked is no question of this one
         _call("swtpm", "socket", "--tpm2", "--daemon", "--tpmstate", f"dir={home / 'disks' / 'tpm'}",
               "--ctrl", f"type=unixio,path={home / 'tpm.sock'}", "--pid", f"file={home / 'tpm.number'}")  # fmt: skip
         process.remember(home / "tpm.pid", int((home / "tpm.number").read_text(encoding="ascii")))
@@ -105,17 +116,37 @@ class QemuDriver:
             )
         process.remember(home / "pid", started.pid)
 
+    def _type(self, machine: Machine, prompt: bytes, text: str, deadline: float) -> None:
+        """Type a line on the console once it asks for it; a machine that starts without asking is left alone."""
+        home = self._home(machine)
+        while prompt not in _read(home / "console.log"):
+            if time.monotonic() > deadline or self.pid(machine) is None or self._answers(machine):
+                return
+            time.sleep(0.5)
+        time.sleep(1)  # what it says and its reading of the keyboard are two things
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as console:
+            console.connect(str(home / "console.sock"))
+            console.sendall(text.encode() + b"\r")
+            time.sleep(1)
+
+    def _answers(self, machine: Machine) -> bool:
+        with contextlib.suppress(LabError, subprocess.TimeoutExpired):
+            return self.exec(machine, ["true"], timeout=2).rc == 0
+        return False
+
     def command(self, machine: Machine) -> list[str]:
         """Return QEMU's command line."""
         home = self._home(machine)
         image = Path((home / "tree").read_text(encoding="utf-8"))
         number = f"{self.lab.index:02x}:{machine.number:02x}"
+        own = home / "disks" / images.INITRD
+        root = encrypted.KERNEL_OPTIONS if machine.equipment.encrypted_system else "root=/dev/vda"
         drives = ["system", *(f"data{n}" for n, _size in enumerate(machine.equipment.disks, 1))]
         return [
             *(acceleration.QEMU, *acceleration.acceleration(image), "-nodefaults", "-display", "none"),
             *("-m", str(_MEMORY_MIB), "-smp", str(_PROCESSORS), "-device", "virtio-rng-pci"),
-            *("-kernel", str(image / images.KERNEL), "-initrd", str(image / images.INITRD)),
-            *("-append", f"root=/dev/vda rw console=ttyS0 quiet systemd.machine_id={machine_id(self.lab, machine)} "
+            *("-kernel", str(image / images.KERNEL), "-initrd", str(own if own.exists() else image / images.INITRD)),
+            *("-append", f"{root} rw console=ttyS0 quiet systemd.machine_id={machine_id(self.lab, machine)} "
                          f"systemd.hostname={machine.name}"),
             *("-fw_cfg", f"name=opt/antiseche/files,file={home / 'files.tar'}"),
             *(word for name in drives for word in (
@@ -127,13 +158,31 @@ class QemuDriver:
             *("-device", "tpm-tis,tpmdev=tpm0"),
             *("-chardev", f"socket,id=agent,path={home / 'agent.sock'},server=on,wait=off", "-device", "virtio-serial-pci"),
             *("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"),
-            *("-qmp", f"unix:{home / 'monitor.sock'},server=on,wait=off", "-serial", f"file:{home / 'console.log'}"),
+            *("-qmp", f"unix:{home / 'monitor.sock'},server=on,wait=off", "-serial", "chardev:console"),
+            *("-chardev", f"socket,id=console,path={home / 'console.sock'},server=on,wait=off,logfile={home / 'console.log'}"),
             *(card.options(home / "card") if machine.equipment.card_reader else ()),
         ]  # fmt: skip
 
     def power_cut(self, machine: Machine) -> None:
         """Kill the machine at once; its disks and its TPM's memory stay."""
         self._stop(machine)
+
+    def keep_initrd(self, machine: Machine) -> None:
+        """Start from now on by the image in the machine's own /boot, as a boot loader would; it is copied once, now.
+
+        Raises:
+            LabError: it cannot be read.
+        """
+        parts: list[bytes] = []
+        while not parts or len(parts[-1]) == _CHUNK_MIB << 20:
+            script = (
+                f"dd bs=1M count={_CHUNK_MIB} skip={_CHUNK_MIB * len(parts)} status=none if=$(ls /boot/initrd.img-* | tail -n 1)"
+            )
+            done = self.exec(machine, ["sh", "-euc", script])
+            if done.rc != 0:
+                raise LabError(f"initrd: {done.stderr.decode(errors='replace').strip()[-300:]}")
+            parts.append(done.stdout)
+        (self._home(machine) / "disks" / images.INITRD).write_bytes(b"".join(parts))
 
     def network_cut(self, machine: Machine) -> None:
         """Pull the cable: the machine sees its link go down."""
@@ -199,7 +248,7 @@ class QemuDriver:
                     os.kill(pid, signal.SIGKILL)
                 while process.recorded(home / name) is not None:
                     time.sleep(0.02)
-        for name in ("pid", "tpm.pid", "tpm.number", "tpm.sock", "agent.sock", "monitor.sock"):
+        for name in ("pid", "tpm.pid", "tpm.number", "tpm.sock", "agent.sock", "monitor.sock", "console.sock"):
             (home / name).unlink(missing_ok=True)
         if Path("/sys/class/net", self.lab.link(machine)).exists():
             network.run("ip", "link", "delete", self.lab.link(machine), check=False)
@@ -218,6 +267,13 @@ class QemuDriver:
 
     def _home(self, machine: Machine) -> Path:
         return self.folder / "machines" / machine.name
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def _call(*argv: str) -> None:

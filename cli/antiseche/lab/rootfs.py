@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -31,10 +32,11 @@ _NETWORK_SERVICE = "systemd-networkd.service"
 
 @dataclass(frozen=True)
 class Extra:
-    """What a full machine has more than a container: packages, and units that are enabled."""
+    """What a full machine has more than a container: packages, units that are enabled, shell commands run inside at the end."""
 
     packages: tuple[str, ...] = ()
     units: tuple[Path, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Recipe:
         """Short digest: same recipe, same tree."""
         content: list[Any] = [_RECIPE_VERSION, self.suite, self.packages, self.apt.sources_text(self.suite), self.apt.options]
         content += [unit.read_text(encoding="utf-8") for unit in self.extra.units]
+        content += self.extra.commands
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:16]
 
     @property
@@ -130,6 +133,7 @@ def _command(recipe: Recipe, stage: Path, sources: Path, options: Path) -> list[
         'chroot "$1" passwd --lock root >/dev/null',
         *(f"copy-in {unit} /etc/systemd/system" for unit in recipe.extra.units),
         *(f'chroot "$1" systemctl --quiet enable {unit.name}' for unit in recipe.extra.units),
+        *(f'chroot "$1" sh -euc {shlex.quote(command)}' for command in recipe.extra.commands),
     ]
     return [
         *("mmdebstrap", "--mode=root", "--format=directory", "--variant=important", f"--include={','.join(recipe.packages)}"),

@@ -81,6 +81,8 @@ def host_variables(practice: Practice, host: Host) -> Variables:
         "ansible_ssh_common_args": _SSH_ARGS,
         "accounts_people": accounts_of(practice, host),
         "disk_encryption_disks": [disk.model_dump(mode="json") for disk in host.data_disks],
+        "disk_encryption_root_tpm": host.system_tpm_unlock,
+        "disk_encryption_swap": host.encrypted_swap,
         "firewall_inbound": _inbound(practice, host),
         "firewall_outbound": [
             *(_flow(flow, flow.name, "destinations", []) for flow in practice.choices.outbound_flows if _concerns(flow, host)),

@@ -157,3 +157,28 @@ def test_no_key_is_of_unknown_origin(host: Any, expected: dict[str, Any]) -> Non
         # The kit's passphrase is the first slot, and the only one that no token names.
         added = [slot for slot in others if slot != "0"]
         assert not added, f"« {disk['name']} » s'ouvre aussi par une clé inconnue (emplacement {', '.join(added)})."
+
+
+@pytest.mark.control("CHF-08")
+def test_the_tpm_opens_the_system_disk(host: Any, expected: dict[str, Any]) -> None:
+    if not expected.get("disk_encryption_root_tpm"):
+        tree(host)
+        not_applicable("l'ouverture du disque système par la puce TPM n'est pas demandée")
+    source = host.check_output("findmnt -nvo SOURCE /")
+    below = json.loads(host.check_output(f"lsblk --json --inverse --output PATH,TYPE,FSTYPE {source}"))["blockdevices"]
+    path = next((d["path"] for d, _in in _walk(below, inside=False) if d["fstype"] == "crypto_LUKS"), "")
+    assert path, "Le disque système n'est pas chiffré : la puce TPM n'a rien à ouvrir."
+    metadata = header(host, path)
+    assert slots_of(metadata, "systemd-recovery"), "Le disque système n'a pas de clé de secours."
+    if host.run("test -e /dev/tpmrm0").rc != 0:
+        not_applicable("aucune puce TPM 2.0 : la phrase du disque système se tape à chaque démarrage")
+    # The key goes from one program to the other and nowhere else.
+    opening = (
+        "clevis luks pass -d {path} -s {slot} | tr -d '\\n' |"
+        " cryptsetup open --test-passphrase --disable-external-tokens --key-file - --key-slot {slot} {path}"
+    )
+    tried = [host.run(opening.format(path=path, slot=slot)).rc for slot in slots_of(metadata, "clevis")]
+    assert 0 in tried, "La puce TPM n'ouvre pas le disque système."
+    image = "/boot/initrd.img-" + host.check_output("uname -r")
+    asked = host.run(f"lsinitramfs {image} | grep -qx scripts/local-top/clevis")
+    assert asked.rc == 0, f"{image} ne sait pas demander la clé à la puce TPM : la phrase se tape à chaque démarrage."

@@ -21,12 +21,16 @@ FIRST_WORDS = (
     "|middleware CPS|authorities IGC|firefox policies|chromium 7"
 )
 
-_VOLUMES = ast.parse((ROOT / "plugins/module_utils/antiseche_disks_volume.py").read_text(encoding="utf-8"))
-STEPS: tuple[str, ...] = next(
-    ast.literal_eval(node.value)
-    for node in _VOLUMES.body
-    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "STEPS"
-)
+
+def steps(what: str) -> tuple[str, ...]:
+    """Return the steps that a part of antiseche_disks announces."""
+    tree = ast.parse((ROOT / f"plugins/module_utils/antiseche_disks_{what}.py").read_text(encoding="utf-8"))
+    found: tuple[str, ...] = next(
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "STEPS"
+    )
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +58,8 @@ def announced() -> set[str]:
                     found.add(text)
     verbs = ("enable", "disable", "disable --runtime", "mask", "unmask", "unmask --runtime", "start", "stop", "restart", "reload")
     found |= {f"{verb} ssh.service" for verb in verbs} | {"daemon-reload", "pam common-auth", "pam state"}
-    found |= {f"volume donnees: {step}" for step in (*STEPS, "header copied to the vault")}
+    found |= {f"volume donnees: {step}" for step in (*steps("volume"), *steps("root"), "header copied to the vault")}
+    found |= {f"swap /dev/vda5: {step}" for step in steps("swap")}
     return {text for text in found if re.search(r"[: ]", text)}
 
 

@@ -18,6 +18,7 @@ from antiseche.lab.model import Equipment, LabState, Machine, MachineSpec, parse
         ("web:debian13:disk=512M", "", Equipment((512,))),
         ("web:debian13:disk=2G:disk=64M:reader", "", Equipment((2048, 64), card_reader=True)),
         ("web:debian12:10.213.7.9:reader", "10.213.7.9", Equipment(card_reader=True)),
+        ("web:debian13:encrypted:disk=64M", "", Equipment((64,), encrypted_system=True)),
         ("web:debian12:reader:10.213.7.9", "10.213.7.9", Equipment(card_reader=True)),
     ],
 )
@@ -36,7 +37,7 @@ def test_wrong_equipment_is_a_usage_error(words: str) -> None:
 
 
 def test_equipment_and_driver_survive_the_disk() -> None:
-    machine = Machine("web", "debian13", "10.213.7.10", "ssh-ed25519 AAAA", 1, Equipment((64, 128), card_reader=True))
+    machine = Machine("web", "debian13", "10.213.7.10", "ssh-ed25519 AAAA", 1, Equipment((64, 128), True, True))
     state = LabState("demo", 7, "10.213.7.0/24", {"web": machine}, driver="qemu")
     assert LabState.from_json(state.as_json()) == state
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from antiseche.lab import acceleration, images, process
+from antiseche.lab import acceleration, encrypted, images, process
 from antiseche.lab.model import Equipment, LabError, LabState, Machine
 from antiseche.lab.qemu import QemuDriver
 
@@ -23,7 +24,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Equipment
     def command(equipment: Equipment) -> list[str]:
         machine = Machine("web", "debian13", "10.213.7.10", "ssh-ed25519 AAAA", 1, equipment)
         home = tmp_path / "machines" / "web"
-        home.mkdir(parents=True)
+        home.mkdir(parents=True, exist_ok=True)
         (home / "tree").write_text("/cache/trixie", encoding="utf-8")
         return QemuDriver(LabState("demo", 7, "10.213.7.0/24", {"web": machine}), tmp_path).command(machine)
 
@@ -147,3 +148,35 @@ def test_hardware_that_does_not_boot_is_not_used(
 def test_without_the_device_nothing_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda _path, _mode: False)
     assert acceleration.acceleration(tmp_path) == acceleration.SOFTWARE
+
+
+def test_an_encrypted_system_disk_is_opened_by_the_initramfs(made: Callable[[Equipment], list[str]]) -> None:
+    argv = made(Equipment(encrypted_system=True))
+    options = argv[argv.index("-append") + 1].split()
+    assert "root=/dev/mapper/systeme" in options
+    assert f"cryptopts=target=systeme,source=UUID={encrypted.UUID}" in options
+    assert not [option for option in options if encrypted.PASSPHRASE.split()[0] in option]
+
+
+def test_a_machine_whose_own_image_was_kept_starts_by_it(made: Callable[[Equipment], list[str]], tmp_path: Path) -> None:
+    own = tmp_path / "machines" / "web" / "disks" / "initrd"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    argv = made(Equipment())
+    assert argv[argv.index("-initrd") + 1] == str(own)
+
+
+@pytest.mark.skipif(shutil.which("cryptsetup") is None, reason="cryptsetup is not installed on this machine")
+def test_an_image_encrypted_without_device_mapper_has_a_header_that_its_passphrase_opens(tmp_path: Path) -> None:
+    plain, made_disk = tmp_path / "plain", tmp_path / "disk"
+    plain.write_bytes(b"\x11" * 4096 + b"\x22" * 4096 * 3)
+    encrypted.encrypt(plain, made_disk)
+    opening = ["cryptsetup", "open", "--test-passphrase", "--key-file", "-", str(made_disk)]
+    assert subprocess.run(opening, input=encrypted.PASSPHRASE.encode(), check=False).returncode == 0
+    assert subprocess.run(opening, input=b"autre", check=False, capture_output=True).returncode != 0
+    dump = subprocess.run(["cryptsetup", "luksDump", str(made_disk)], check=True, capture_output=True, text=True).stdout
+    assert encrypted.UUID in dump
+    assert "offset: 16777216 [bytes]" in dump
+    data = made_disk.read_bytes()[16 * 1024 * 1024 :]
+    assert len(data) == 4096 * 4
+    assert len({data[i : i + 16] for i in range(0, len(data), 16)}) == len(data) // 16  # no two blocks alike: the tweak counts

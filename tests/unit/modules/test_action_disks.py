@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +14,11 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultSecret
 from test_action_and_lookup import load_plugin
 
+from antiseche import i18n
 from antiseche.practice import escrow
 from antiseche.practice.secrets import Vault
 
+ROOT = Path(__file__).parents[3]
 ACTION = load_plugin("action", "antiseche_disks")
 PASSWORD = b"essai"
 KEYS = escrow.with_keys({}, ["donnees"])[escrow.KEYS]
@@ -179,3 +183,72 @@ def test_an_encryption_that_does_not_read_back_is_not_kept(site: Site, monkeypat
     )
     assert site.run()["failed"] is True
     assert not site.escrow.exists()
+
+
+class TestLanguage:
+    """What a machine says is told in the reader's language; a machine chooses no format string."""
+
+    @pytest.fixture(autouse=True)
+    def _english(self) -> Iterator[None]:
+        before = i18n.language()
+        i18n.select("en")
+        yield
+        i18n.select(before)
+
+    def said(self, site: Site, said: Any) -> str:
+        site.answer = {"failed": True, "msg": "une phrase.", "said": said, "headers": []}
+        result = site.run()
+        assert "said" not in result
+        return str(result["msg"])
+
+    def test_each_part_is_translated(self, site: Site) -> None:
+        blank = "{name} n'est pas vierge (octets non nuls au début ou à la fin) : rien n'y est touché"
+        parts = [{"text": blank, "values": {"name": f"/dev/vd{letter}"}} for letter in "bc"]
+        told = self.said(site, {"parts": parts})
+        assert told.count("is not blank") == 2
+        assert "/dev/vdc" in told
+        assert told.endswith(".")
+
+    def test_a_sentence_inside_a_sentence_is_translated(self, site: Site) -> None:
+        inner = {"text": "« {key} » y figure deux fois", "values": {"key": "/srv"}}
+        told = self.said(
+            site, {"text": "{path} : {error} ; corrigez le fichier à la main", "values": {"path": "/x", "error": inner}}
+        )
+        assert "stands there twice" in told
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            None,
+            [],
+            {},
+            {"text": "{name.__class__}", "values": {"name": "x"}},
+            {"text": "{name} est en lecture seule : rien n'y est touché", "values": {}},
+            {"text": "{name} est en lecture seule : rien n'y est touché", "values": []},
+            {"parts": [{"text": "unknown {x}", "values": {"x": "y"}}]},
+        ],
+    )
+    def test_what_is_not_known_is_shown_as_it_came(self, site: Site, said: Any) -> None:
+        assert self.said(site, said) == "une phrase."
+
+
+def test_french_readers_see_what_the_machine_said(site: Site) -> None:
+    text = "{name} est en lecture seule : rien n'y est touché"
+    site.answer = {"failed": True, "msg": "/dev/vdb est …", "said": {"text": text, "values": {"name": "/dev/vdb"}}, "headers": []}
+    assert site.run()["msg"] == "/dev/vdb est …"
+
+
+def test_every_sentence_of_the_module_is_in_the_english_catalogue() -> None:
+    i18n.select("en")
+    try:
+        texts = set()
+        for path in [*ROOT.glob("plugins/module_utils/antiseche_disks_*.py"), ROOT / "plugins/modules/antiseche_disks.py"]:
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "DiskError":
+                    assert not isinstance(node.args[0], ast.JoinedStr | ast.Constant), f"{path.name}:{node.lineno}"
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "N_":
+                    texts.add(ast.literal_eval(node.args[0]))
+        assert len(texts) > 40
+        assert [text for text in sorted(texts) if i18n._(text) == text] == []
+    finally:
+        i18n.select("fr")

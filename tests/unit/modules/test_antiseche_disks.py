@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from module_process import load
 
 read: Any = importlib.import_module("ansible.module_utils.antiseche_disks_read")
 state: Any = importlib.import_module("ansible.module_utils.antiseche_disks_state")
+keys: Any = importlib.import_module("ansible.module_utils.antiseche_disks_keys")
 root: Any = importlib.import_module("ansible.module_utils.antiseche_disks_root")
 volume: Any = importlib.import_module("ansible.module_utils.antiseche_disks_volume")
 
@@ -343,6 +345,8 @@ class TestRootDisk:
     @pytest.mark.parametrize(
         "keys", [{}, {"passphrase": PASSPHRASE}, {"recovery_key": RECOVERY}, {"passphrase": "", "recovery_key": "x"}]
     )
+    @pytest.mark.usefixtures("disk")
+    @needs_cryptsetup
     def test_half_of_the_keys_is_told(self, keys: dict[str, str]) -> None:
         with pytest.raises(read.DiskError, match="lancez « antiseche inventory »"):
             root.RootDisk(keys)
@@ -351,3 +355,122 @@ class TestRootDisk:
         monkeypatch.setattr(root, "encrypted_ancestor", lambda: "")
         with pytest.raises(read.DiskError, match="n'est pas chiffré"):
             root.RootDisk({"passphrase": PASSPHRASE, "recovery_key": RECOVERY})
+
+
+class FakeClevis:
+    """Bindings kept in a real header, by a TPM that may be lost or cut in the middle."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.tpm, self.cut = str(path), "tpm-1", False
+
+    def bind(self, path: str, passphrase: str) -> None:
+        before = read.header(path).slots
+        self.add(passphrase, self.tpm)
+        if self.cut:
+            raise read.DiskError("the power went")
+        (slot,) = set(read.header(path).slots) - set(before)
+        protected = base64.urlsafe_b64encode(b'{"clevis":{"pin":"tpm2"}}').decode().rstrip("=")
+        keys._import_token(path, {"type": "clevis", "keyslots": [slot], "jwe": {"protected": protected}})
+
+    def add(self, passphrase: str, key: str, *pbkdf: str) -> None:
+        words = pbkdf or ("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
+        with read.secret_file(passphrase) as (old, first), read.secret_file(key) as (new, second):
+            read.checked("cryptsetup", "luksAddKey", "-q", *words, "--key-file", old, self.path, new, fds=[first, second])
+
+    def unbind(self, path: str, slot: str) -> None:
+        with read.secret_file(PASSPHRASE) as (key, descriptor):
+            read.checked("cryptsetup", "luksKillSlot", "-q", "--key-file", key, path, slot, fds=[descriptor])
+
+    def opens(self, path: str, slot: str) -> bool:
+        return read.opening_slot(path, self.tpm, slot) == slot
+
+
+@needs_cryptsetup
+class TestRootUnlock:
+    """The system disk's binding to the TPM, on a real header in an ordinary file."""
+
+    @pytest.fixture
+    def fake(self, luks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeClevis:
+        made = FakeClevis(luks)
+        monkeypatch.setattr(root, "encrypted_ancestor", lambda: str(luks))
+        monkeypatch.setattr(root, "look", lambda path: device(Path(path)))
+        monkeypatch.setattr(root, "STATE", tmp_path / "state")
+        monkeypatch.setattr(root, "has_tpm", lambda: True)
+        for name in ("bind", "unbind", "opens"):
+            monkeypatch.setattr(root.clevis, name, getattr(made, name))
+        monkeypatch.setattr(root.boot, "supported", lambda: True)
+        monkeypatch.setattr(root.boot, "HOOK", tmp_path / "hook")
+        return made
+
+    def disk(self) -> Any:
+        return root.RootDisk({"passphrase": PASSPHRASE, "recovery_key": RECOVERY}, tpm=True)
+
+    def converge(self) -> list[str]:
+        found = self.disk()
+        steps: list[str] = found.missing()
+        for step in steps:
+            found.do(step)
+        assert found.missing() == []
+        return steps
+
+    @pytest.mark.usefixtures("fake")
+    def test_recovery_key_first_then_the_tpm_and_then_nothing(self) -> None:
+        assert self.converge() == ["recovery key", "TPM unlock"]
+        assert self.converge() == []
+
+    def test_a_lost_tpm_is_bound_again_and_its_old_binding_goes(self, fake: FakeClevis) -> None:
+        self.converge()
+        fake.tpm = "tpm-2"
+        assert self.converge() == ["TPM unlock"]
+        found = read.header(fake.path)
+        assert len(found.slots) == 3
+        assert found.loose == ["0"]
+        assert len(found.tokens("clevis")) == 1
+
+    def test_a_cut_between_slot_and_token_leaves_nothing_after_the_next_run(self, fake: FakeClevis) -> None:
+        fake.cut = True
+        found = self.disk()
+        found.do("recovery key")
+        with pytest.raises(read.DiskError):
+            found.do("TPM unlock")
+        assert len(read.header(fake.path).loose) == 2
+        fake.cut = False
+        assert self.converge() == ["TPM unlock"]
+        assert read.header(fake.path).loose == ["0"]
+        assert read.opening_slot(fake.path, PASSPHRASE) == "0"
+        assert read.opening_slot(fake.path, RECOVERY) is not None
+
+    @pytest.mark.parametrize("when", ["before", "meanwhile"])
+    def test_a_key_of_somebody_is_never_taken_away(self, fake: FakeClevis, when: str) -> None:
+        argon = ("--pbkdf", "argon2id", "--pbkdf-memory", "32", "--pbkdf-force-iterations", "4", "--pbkdf-parallel", "1")
+        if when == "before":
+            fake.add(PASSPHRASE, "somebody")  # derived as clevis does it, even
+        fake.cut = True
+        with pytest.raises(read.DiskError):
+            self.disk().do("TPM unlock")
+        if when == "meanwhile":
+            fake.add(PASSPHRASE, "somebody", *argon)
+        fake.cut = False
+        self.converge()
+        assert read.opening_slot(fake.path, "somebody") is not None
+        assert len(read.header(fake.path).loose) == 2
+
+    @pytest.mark.usefixtures("fake")
+    def test_images_without_clevis_are_made_anew_once_it_is_installed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.converge()
+        (tmp_path / "hook").touch()
+        asked: list[bool] = []
+        monkeypatch.setattr(root.boot, "mark", lambda: f"m{len(asked)}")
+        monkeypatch.setattr(root.boot, "asks_the_tpm", lambda: bool(asked))
+        monkeypatch.setattr(root.boot, "rebuild", lambda: asked.append(True))
+        assert self.converge() == ["boot image"]
+        self.disk().settle()
+        monkeypatch.setattr(root.boot, "asks_the_tpm", lambda: pytest.fail("unpacked again though nothing changed"))
+        assert self.converge() == []
+
+    @pytest.mark.usefixtures("fake")
+    def test_a_machine_that_starts_otherwise_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(root.boot, "supported", lambda: False)
+        assert "ne démarre pas par initramfs-tools" in self.disk().problem()

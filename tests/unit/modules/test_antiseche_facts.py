@@ -30,6 +30,7 @@ def test_an_empty_machine_has_facts_too(tmp_path: Path, monkeypatch: pytest.Monk
         "machine_id": "",
         "units": [],
         "undone": [],
+        "root_encrypted": False,
     }
 
 
@@ -146,3 +147,24 @@ def test_our_own_units(tmp_path: Path) -> None:
         write(tmp_path, f"etc/systemd/system/{name}", "")
     (tmp_path / "etc/systemd/system/antiseche-backup.service.d").mkdir()
     assert MODULE.units(tmp_path) == ["antiseche-backup.service", "antiseche-backup.timer"]
+
+
+@pytest.mark.parametrize(
+    ("uuid", "encrypted"),
+    [("CRYPT-LUKS2-00", True), ("CRYPT-LUKS1-00", True), ("CRYPT-PLAIN-x", True), ("LVM-00", False), ("", False)],
+)
+def test_a_system_on_a_logical_volume_is_encrypted_when_what_carries_it_is(tmp_path: Path, uuid: str, encrypted: bool) -> None:
+    write(tmp_path, "proc/self/mounts", "proc /proc proc rw 0 0\n/dev/mapper/vg-root / ext4 rw 0 0\n")
+    write(tmp_path, "dev/dm-1", "")
+    (tmp_path / "dev/mapper").mkdir()
+    (tmp_path / "dev/mapper/vg-root").symlink_to("../dm-1")
+    write(tmp_path, "sys/class/block/dm-1/dm/uuid", "LVM-77\n")
+    write(tmp_path, "sys/class/block/dm-1/slaves/dm-0", "")
+    write(tmp_path, "sys/class/block/dm-0/dm/uuid", f"{uuid}\n")
+    assert MODULE.root_encrypted(tmp_path) is encrypted
+
+
+@pytest.mark.parametrize("mounts", ["", "overlay / overlay rw 0 0\n", "/dev/vda1 / ext4 rw 0 0\n", "/dev/x\n"])
+def test_a_system_on_anything_else_is_not_encrypted(tmp_path: Path, mounts: str) -> None:
+    write(tmp_path, "proc/self/mounts", mounts)
+    assert MODULE.root_encrypted(tmp_path) is False

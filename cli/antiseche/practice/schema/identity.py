@@ -114,6 +114,18 @@ class Host(Answers):
         title=N_("Disques de données à chiffrer"),
         description=N_("Disques vierges, en plus de celui du système, que le kit chiffre et monte. Aucun : rien n'est formaté."),
     )
+    system_tpm_unlock: YesNo = Field(
+        False,
+        title=N_("Son disque système chiffré s'ouvre-t-il par la puce TPM ?"),
+        description=N_(
+            "Pour un disque chiffré à l'installation, dont la phrase est au coffre : la machine démarre sans qu'on la tape."
+        ),
+    )
+    encrypted_swap: YesNo = Field(
+        False,
+        title=N_("Faut-il chiffrer sa mémoire d'échange ?"),
+        description=N_("Une clé nouvelle à chaque démarrage, que personne ne garde : la veille prolongée devient impossible."),
+    )
     card_reader: YesNo = Field(
         False,
         title=N_("A-t-elle un lecteur de carte CPS ?"),
