@@ -27,7 +27,8 @@ _SECTIONS = (
 )  # fmt: skip
 # Rarely needed, or known only later: asked by « edit » alone, where they have a question at all.
 _LATER = frozenset((
-    "people.left", "people.note", "hosts.data_disks", "hosts.note", "maintenance.remote_help",
+    "people.left", "people.note", "hosts.data_disks", "hosts.system_tpm_unlock", "hosts.encrypted_swap", "hosts.note",
+    "maintenance.remote_help",
     "backup.path", "backup.maintenance_hour", "backup.limit_kib", "backup.hosts.exclude", "backup.hosts.dumps",
     "backup.offsite.limit_kib", "choices.outbound_flows", "choices.inbound_flows",
     "choices.third_party_origins", "choices.held_packages", "choices.confirm_seconds",
