@@ -73,8 +73,8 @@ def test_a_machine_that_hibernates_is_refused_in_the_readers_language(site: Root
     before = site.sh(STATE)
     site.sh("echo RESUME=/dev/vdb > /etc/initramfs-tools/conf.d/resume")
     code, out, err = site.run("deploy", "--yes", *ROLE, lang="en")
-    assert (code, "is set up to hibernate (/etc/initramfs-tools/conf.d/resume)" in out + err) == (5, True), out + err
     site.sh("rm /etc/initramfs-tools/conf.d/resume")
+    assert (code, "is set up to hibernate (/etc/initramfs-tools/conf.d/resume)" in out + err) == (5, True), out + err
     assert site.sh(STATE) == before
 
 
