@@ -13,6 +13,8 @@ from pathlib import Path
 
 LOCALE_DIR = Path(__file__).parent / "locale"
 LANGUAGES = ("fr", "en")
+RUN_LANGUAGE = "ANTISECHE_RUN_LANG"
+"""Set for the process of a playbook, whose plugins have no command line to read the language from."""
 
 
 class _French(gettext.NullTranslations):
@@ -71,3 +73,7 @@ def n_(singular: str, plural: str, n: int) -> str:
 def N_(message: str) -> str:
     """Mark a string for extraction without translating it yet (module-level tables)."""
     return message
+
+
+if RUN_LANGUAGE in os.environ:
+    select(os.environ[RUN_LANGUAGE])

@@ -15,6 +15,8 @@ HOOK = Path("/usr/share/initramfs-tools/hooks/clevis")
 TOOL = "update-initramfs"
 # The script that asks the TPM, and the list of volumes to open.
 NEEDED = ("scripts/local-top/clevis", "cryptroot/crypttab")
+# Written by initramfs-tools where it chooses by itself what to resume from: the start waits for that area.
+CHOSEN_RESUME = "conf/conf.d/zz-resume-auto"
 _HOUR = 3600
 
 
@@ -36,12 +38,18 @@ def mark() -> str:
 
 def asks_the_tpm() -> bool:
     """Say whether every image holds what the unlocking needs. Takes seconds: it unpacks them."""
-    for path in images():
-        held = run("lsinitramfs", str(path), seconds=_HOUR)
-        names = set(held.stdout.split())
-        if held.returncode or not all(name in names for name in NEEDED):
-            return False
-    return True
+    return all(_names(path).issuperset(NEEDED) for path in images())
+
+
+def chose_resume() -> bool:
+    """Say whether an image waits for a swap area that initramfs-tools chose to resume from. Takes seconds, too."""
+    return any(CHOSEN_RESUME in _names(path) for path in images())
+
+
+def _names(path: Path) -> set[str]:
+    """Return what an image holds; nothing when it cannot be unpacked."""
+    held = run("lsinitramfs", str(path), seconds=_HOUR)
+    return set() if held.returncode else set(held.stdout.split())
 
 
 def rebuild() -> None:

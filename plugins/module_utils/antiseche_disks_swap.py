@@ -91,7 +91,7 @@ class Swap:
         if step == "old contents overwritten":
             return self.phase == MADE
         if step == "boot image":
-            return not boot.supported() or (self.phase == MADE and self.memory.values.get("boot") is True)
+            return not boot.supported() or self.memory.values.get("boot") == boot.mark() or not boot.chose_resume()
         return self._open() and os.path.realpath(self.mapped) in active()
 
     def _fstab(self) -> str:
@@ -121,7 +121,7 @@ class Swap:
         """Do one step."""
         if not self.phase:
             # Before anything changes: what is found overwritten later is known to be ours.
-            self.memory.remember(phase=CONVERTING, source=self.place.source, path=self.place.path, boot=False)
+            self.memory.remember(phase=CONVERTING, source=self.place.source, path=self.place.path)
         actions: dict[str, Any] = {
             "swap off": lambda: checked("swapoff", self.place.real, seconds=_HOUR),
             "fstab": lambda: write_whole(FSTAB, self._fstab(), 0o644),
@@ -158,7 +158,12 @@ class Swap:
     def _rebuild(self) -> None:
         """Make the start forget the old area, which it may wait for as for an image of hibernation."""
         boot.rebuild()
-        self.memory.remember(boot=True)
+        self.memory.remember(boot=boot.mark())
+
+    def settle(self) -> None:
+        """Remember which images were seen not to wait for the area, so that they are unpacked again only once they change."""
+        if boot.supported() and self.memory.values.get("boot") != boot.mark():
+            self.memory.remember(boot=boot.mark())
 
 
 def _zero(descriptor: int, *, block: bool) -> None:

@@ -103,7 +103,8 @@ def places() -> list[tuple[Place, Memory]]:
         source = str(memory.values.get("source") or "")
         if source:
             found.append((Place(str(memory.values.get("path") or source), source, os.path.realpath(source)), memory))
-    known, taken = {place.real for place, _memory in found}, {memory.path.stem for _place, memory in found}
+    known = {place.real for place, _memory in found}
+    taken = {path.stem for path in STATE.glob(f"{NAME}*.json")}  # a data volume may have such a name
     for real in sorted(active() | set(in_fstab())):
         if real in known or encrypted(real):
             continue

@@ -140,7 +140,7 @@ def carry_out(volume: Volume | RootDisk | Swap, changes: list[str]) -> None:
                 left=", ".join(left),
             )
         )
-    if isinstance(volume, RootDisk):
+    if not isinstance(volume, Volume):
         volume.settle()
 
 

@@ -19,6 +19,13 @@ from antiseche.practice.secrets import Vault
 
 pytestmark = pytest.mark.lab
 
+ASKED = {"system_tpm_unlock": True, "encrypted_swap": True}
+STATE = "head -c 16M /dev/vda | md5sum; cat /etc/fstab /etc/crypttab; cut -d ' ' -f 1 /proc/swaps; blkid -p /dev/vdb"
+SWAPS = (
+    "awk 'NR>1 {print $1}' /proc/swaps | while read -r swap; do"
+    " case $swap in /dev/dm-*) echo /dev/mapper/$(dmsetup info -c --noheadings -o name $swap);; *) echo $swap;; esac; done"
+)
+
 
 class RootSite(Site):
     """The same, with the system disk's keys."""
@@ -43,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RootSite]:
     assert not requirements(full=True), "this machine must be able to run full machines"
     name = f"test-root-{os.getpid()}"
     try:
-        lab = labs.up(name, [MachineSpec(HOST, "debian13", equipment=Equipment(encrypted_system=True))], driver="qemu")
+        lab = labs.up(name, [MachineSpec(HOST, "debian13", equipment=Equipment((64,), encrypted_system=True))], driver="qemu")
         maintenance.bootstrap(lab)
         yield RootSite(tmp_path_factory.mktemp("root"), lab)
     finally:
@@ -51,45 +58,54 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RootSite]:
 
 
 def test_without_its_passphrase_nothing_is_touched(site: RootSite) -> None:
-    site.answer(system_tpm_unlock=True)
-    before = site.sh("head -c 32M /dev/vda | md5sum")
+    site.sh("mkswap -q /dev/vdb; echo UUID=$(blkid -o value -s UUID /dev/vdb) none swap sw 0 0 >> /etc/fstab; swapon /dev/vdb")
+    site.sh("fallocate -l 32M /swap; chmod 600 /swap; mkswap -q /swap; swapon /swap")  # on the encrypted disk: nothing to do
+    site.answer(**ASKED)
+    before = site.sh(STATE)
     assert "écrivez sa phrase au coffre" in site.deploy(code=5)
-    assert site.sh("head -c 32M /dev/vda | md5sum") == before
+    assert site.sh(STATE) == before
+
+
+def test_a_machine_that_hibernates_is_refused_in_the_readers_language(site: RootSite) -> None:
+    site.put_passphrase()
+    site.answer(**ASKED)
+    assert site.recovery_key()
+    before = site.sh(STATE)
+    site.sh("echo RESUME=/dev/vdb > /etc/initramfs-tools/conf.d/resume")
+    code, out, err = site.run("deploy", "--yes", *ROLE, lang="en")
+    site.sh("rm /etc/initramfs-tools/conf.d/resume")
+    assert (code, "is set up to hibernate (/etc/initramfs-tools/conf.d/resume)" in out + err) == (5, True), out + err
+    assert site.sh(STATE) == before
 
 
 def test_power_cut_while_the_tpm_is_enrolled(site: RootSite) -> None:
-    site.put_passphrase()
-    site.answer(system_tpm_unlock=True)
-    assert site.recovery_key()
     site.cut_during("clevis.luks.bind|clevis-luks-bind")
 
 
-def test_the_next_deployment_converges_and_the_one_after_changes_nothing(site: RootSite) -> None:
-    # As on a machine whose images were made before: they know nothing of the TPM.
-    site.sh("for image in /boot/initrd.img-*; do : > $image; done")
+def test_the_next_deployment_converges_and_then_nothing_changes(site: RootSite) -> None:
     site.deploy()
-    site.sh("lsinitramfs /boot/initrd.img-* | grep -q scripts/local-top/clevis")
     header = json.loads(site.sh("cryptsetup luksDump --dump-json-metadata /dev/vda"))
     held = {slot for token in header["tokens"].values() for slot in token["keyslots"]}
     assert set(header["keyslots"]) - held == {"0"}, "a slot that nobody knows the key of"
+    assert site.sh(SWAPS) == "/swap\n/dev/mapper/cryptswap"
     code, out, err = site.run("drift", "--json", *ROLE)
     found = json.loads(out)
     assert (code, found["configuration"]) == (0, []), out + err
     outcomes = {r["control"]: r["outcome"] for r in found["results"]}
-    assert (outcomes["CHF-01"], outcomes["CHF-08"]) == ("pass", "pass")
+    assert [outcomes[control] for control in ("CHF-01", "CHF-06", "CHF-08")] == ["pass"] * 3
 
 
-def test_after_a_power_cut_it_starts_by_the_tpm_alone(site: RootSite) -> None:
-    site.lab.full().keep_initrd(site.lab.machine(HOST))
+def test_after_a_power_cut_it_starts_by_the_tpm_alone_and_swaps_with_another_key(site: RootSite) -> None:
+    key = site.sh("dmsetup table --showkeys cryptswap | md5sum")
     site.power_cut()
     site.start_with("")
     assert site.sh("lsblk -nro TYPE,MOUNTPOINTS | grep ' /$'") == "crypt /"
+    assert site.sh(SWAPS) == "/dev/mapper/cryptswap"  # the file was in no table
+    assert site.sh("dmsetup table --showkeys cryptswap | md5sum") != key
 
 
-def test_tpm_lost_the_vaults_recovery_key_starts_it_and_a_deployment_enrols_again(site: RootSite) -> None:
+def test_tpm_lost_the_vaults_recovery_key_starts_it(site: RootSite) -> None:
     site.power_cut()
     site.lab.full().forget_tpm(site.lab.machine(HOST))
     site.start_with(site.recovery_key())
-    assert site.outcomes()["CHF-08"][0] == "fail"
-    site.deploy()
-    assert site.outcomes()["CHF-08"][0] == "pass"
+    assert site.sh("lsblk -nro TYPE,MOUNTPOINTS | grep ' /$'") == "crypt /"

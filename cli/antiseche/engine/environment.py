@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import antiseche
+from antiseche import i18n
 from antiseche.engine.spec import RunSpec
 
 # Nothing else of the user's environment is passed on: an ANSIBLE_HOST_KEY_CHECKING or an
@@ -34,6 +35,7 @@ def environment(spec: RunSpec, kit: Path, directory: Path) -> dict[str, str]:
         "ANSIBLE_STDOUT_CALLBACK": "antiseche_log",
         "ANSIBLE_DEPRECATION_WARNINGS": "0",
         "ANTISECHE_EVENTS": str(directory / "events.jsonl"),
+        i18n.RUN_LANGUAGE: i18n.language(),
         "ANTISECHE_LIB": str(Path(antiseche.__file__).parent.parent),
     }
     if spec.diff:

@@ -25,7 +25,6 @@ from antiseche.lab.model import CONSOLE_ENVIRONMENT, READY, RELEASES, ExecResult
 
 # One processor: while the kernel patches its own code, another emulated one may run the old translation of it and panic (int3).
 _MEMORY_MIB, _PROCESSORS = 1536, 1
-_CHUNK_MIB = 8  # the agent gives 16 MB at once
 _SOCKET_PATH = 107  # bytes: unix(7)
 
 
@@ -139,13 +138,12 @@ class QemuDriver:
         home = self._home(machine)
         image = Path((home / "tree").read_text(encoding="utf-8"))
         number = f"{self.lab.index:02x}:{machine.number:02x}"
-        own = home / "disks" / images.INITRD
         root = encrypted.KERNEL_OPTIONS if machine.equipment.encrypted_system else "root=/dev/vda"
         drives = ["system", *(f"data{n}" for n, _size in enumerate(machine.equipment.disks, 1))]
         return [
             *(acceleration.QEMU, *acceleration.acceleration(image), "-nodefaults", "-display", "none"),
             *("-m", str(_MEMORY_MIB), "-smp", str(_PROCESSORS), "-device", "virtio-rng-pci"),
-            *("-kernel", str(image / images.KERNEL), "-initrd", str(own if own.exists() else image / images.INITRD)),
+            *("-kernel", str(image / images.KERNEL), "-initrd", str(image / images.INITRD)),
             *("-append", f"{root} rw console=ttyS0 quiet systemd.machine_id={machine_id(self.lab, machine)} "
                          f"systemd.hostname={machine.name}"),
             *("-fw_cfg", f"name=opt/antiseche/files,file={home / 'files.tar'}"),
@@ -166,23 +164,6 @@ class QemuDriver:
     def power_cut(self, machine: Machine) -> None:
         """Kill the machine at once; its disks and its TPM's memory stay."""
         self._stop(machine)
-
-    def keep_initrd(self, machine: Machine) -> None:
-        """Start from now on by the image in the machine's own /boot, as a boot loader would; it is copied once, now.
-
-        Raises:
-            LabError: it cannot be read.
-        """
-        parts: list[bytes] = []
-        while not parts or len(parts[-1]) == _CHUNK_MIB << 20:
-            script = (
-                f"dd bs=1M count={_CHUNK_MIB} skip={_CHUNK_MIB * len(parts)} status=none if=$(ls /boot/initrd.img-* | tail -n 1)"
-            )
-            done = self.exec(machine, ["sh", "-euc", script])
-            if done.rc != 0:
-                raise LabError(f"initrd: {done.stderr.decode(errors='replace').strip()[-300:]}")
-            parts.append(done.stdout)
-        (self._home(machine) / "disks" / images.INITRD).write_bytes(b"".join(parts))
 
     def network_cut(self, machine: Machine) -> None:
         """Pull the cable: the machine sees its link go down."""

@@ -6,10 +6,13 @@ import configparser
 import json
 import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from antiseche import i18n
 from antiseche.engine import environment, records, scope
 from antiseche.engine.locking import LOCK_NAME, practice_lock
 from antiseche.engine.playbook import command
@@ -183,3 +186,18 @@ def test_only_pinned_keys_and_no_configuration_of_the_user_count() -> None:
     assert arguments[arguments.index("-F") + 1] == "/dev/null"
     assert "GlobalKnownHostsFile=/dev/null" in options
     assert settings["defaults"].getboolean("host_key_checking")
+
+
+@pytest.mark.parametrize("lang", ["fr", "en"])
+def test_plugins_speak_the_readers_language(lang: str) -> None:
+    """They run in the playbook's process, which has no command line of ours."""
+    script = "from antiseche.i18n import language; print(language())"
+    around = {**os.environ, i18n.RUN_LANGUAGE: lang}
+    done = subprocess.run([sys.executable, "-c", script], env=around, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == lang
+
+
+def test_the_playbooks_process_is_told_the_language(folder: PracticeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(i18n, "language", lambda: "en")
+    spec = RunSpec(folder, "deploy")
+    assert environment.environment(spec, folder.root, folder.root)["ANTISECHE_RUN_LANG"] == "en"

@@ -179,3 +179,25 @@ def test_other_lines_of_fstab_stay_byte_for_byte(machine: Machine) -> None:
     text = f"# {path} none swap\n{path} none swap sw 0 0\nUUID=1\t/srv ext4 x 0 0\n{path} swap swap pri=1 0 0\n"
     changed = places.fstab_without(text, str(machine.file), "new line")
     assert changed == f"# {machine.file} none swap\nnew line\nUUID=1\t/srv ext4 x 0 0\n"
+
+
+def test_an_image_that_waits_for_the_old_area_is_made_anew_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[bool] = []
+    monkeypatch.setattr(swap.boot, "supported", lambda: True)
+    monkeypatch.setattr(swap.boot, "mark", lambda: f"m{len(made)}")
+    monkeypatch.setattr(swap.boot, "rebuild", lambda: made.append(True))
+    monkeypatch.setattr(swap.boot, "chose_resume", lambda: True)  # of another area, even: it is made anew all the same, once
+    assert machine.area().missing()[-1] == "boot image"
+    machine.area().do("boot image")
+    assert "boot image" not in machine.area().missing()
+
+
+def test_images_that_wait_for_nothing_are_unpacked_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(swap.boot, "supported", lambda: True)
+    monkeypatch.setattr(swap.boot, "mark", lambda: "m")
+    monkeypatch.setattr(swap.boot, "chose_resume", lambda: False)
+    machine.area().do("crypttab")
+    assert "boot image" not in machine.area().missing()
+    machine.area().settle()
+    monkeypatch.setattr(swap.boot, "chose_resume", lambda: pytest.fail("unpacked again though nothing changed"))
+    assert "boot image" not in machine.area().missing()

@@ -93,3 +93,12 @@ def test_an_image_must_hold_all_that_the_unlocking_needs(
 ) -> None:
     monkeypatch.setattr(boot, "run", listing(text, code))
     assert boot.asks_the_tpm() is good
+
+
+@pytest.mark.usefixtures("images")
+@pytest.mark.parametrize(
+    ("text", "chosen"), [("conf/conf.d/zz-resume-auto\n", True), ("conf/conf.d/resume\n", False), ("", False)]
+)
+def test_an_image_that_waits_for_a_swap_area_is_told(monkeypatch: pytest.MonkeyPatch, text: str, chosen: bool) -> None:
+    monkeypatch.setattr(boot, "run", listing(text))
+    assert boot.chose_resume() is chosen
