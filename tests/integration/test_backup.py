@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sftp_provider
+import yaml
 
 from antiseche.lab import rehearsal
 from antiseche.lab.requirements import requirements
@@ -80,7 +82,9 @@ class Site:
         self.vault = Vault(self.running.password_file.read_bytes().strip())
 
     def run(self, verb: str, *options: str) -> tuple[int, str, str]:
-        access = () if verb == "status" else self.running.arguments()
+        access = [] if verb == "status" else self.running.arguments()
+        if verb == "inventory":
+            access = ["--vault-password-file", str(self.running.password_file)]
         done = subprocess.run(
             [sys.executable, "-m", "antiseche", verb, str(self.folder.root), *options, *access],
             stdin=subprocess.DEVNULL,
@@ -329,6 +333,43 @@ def test_the_copy_elsewhere_survives_the_servers_disk(site: Site) -> None:
     site.sh(POST, CLIENT + " --accept-new-repository")
     site.sh(SERVER, CLIENT + " --accept-new-repository")
     assert site.state(POST)["failure"] is None
+
+
+def test_a_copy_by_sftp_goes_to_the_known_server_only(site: Site) -> None:
+    provider = sftp_provider.Provider(site.lab, PROVIDER)
+    answers = yaml.safe_load(site.folder.answers_file.read_text(encoding="utf-8"))
+    answers["backup"]["offsite"] = {
+        "kind": "sftp",
+        "url": f"sftp://{sftp_provider.ACCOUNT}@lointain.example:{sftp_provider.PORT}/copies",
+        "host_key": provider.host_key(),
+        "supplier": "Sauvegarde Exemple",
+    }
+    site.folder.answers_file.write_text(yaml.safe_dump(answers, allow_unicode=True), encoding="utf-8")
+    code, out, err = site.run("inventory")
+    assert code == 0, out + err
+    public = (site.folder.inventory_dir / "host_vars" / SERVER / "copie-distante.pub").read_text(encoding="utf-8").strip()
+    assert public in out, "the contractor sees what to give to the provider"
+    site.deploy()
+    with provider.another_host_key():
+        failure = site.maintain()[POST]["offsite"]["failure"]
+        assert failure["code"] == "host_key", failure
+        site.told(SERVER, "SAV-07", "le serveur SFTP qui répond n'a pas la clé déclarée")
+    failure = site.maintain()[POST]["offsite"]["failure"]
+    assert failure["code"] == "key", failure  # nobody has given the provider the key yet
+    site.told(SERVER, "SAV-07", "l'hébergeur refuse la clé de ce serveur")
+    provider.accept(public)
+    for name, one in site.maintain().items():
+        assert one["offsite"]["failure"] is None, (name, one)
+    assert site.results()[SERVER, "SAV-07"]["outcome"] == "pass"
+    code, out, err = site.run("drill", "--host", POST, "--offsite")
+    assert code == 0, out + err
+    assert "restauration vérifiée" in out
+    # Whole, as restic's own check reads it at the provider's, with nothing but what the vaults hold.
+    secrets = {"password": site.secrets(POST)["backup_password"], "key": site.secrets(SERVER)["backup_offsite_key"]}
+    assert provider.check(f"/copies/{POST}", secrets), "all data was read"
+    seen = site.sh(SERVER, "cat /var/lib/antiseche-backup*/*.json /proc/[0-9]*/cmdline; journalctl --no-pager")
+    assert secrets["key"].splitlines()[1] not in seen
+    assert site.sh(SERVER, "ls -A /run/antiseche-backup-server 2>/dev/null || true") == "", "the key leaves with the run"
 
 
 def test_a_wrong_password_is_told(site: Site) -> None:

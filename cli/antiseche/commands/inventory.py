@@ -47,6 +47,9 @@ def command(practice: str, check: bool, vault_password_file: Path | None, as_jso
 
 
 def _show(report: InventoryReport, *, check: bool, was_current: bool, target: Path) -> None:
+    from antiseche.practice.backup_secrets import OFFSITE
+    from antiseche.practice.inventory import OFFSITE_PUBLIC_KEY
+
     if was_current:
         click.echo(_("Inventaire à jour : {target}").format(target=target))
         return
@@ -60,6 +63,10 @@ def _show(report: InventoryReport, *, check: bool, was_current: bool, target: Pa
             click.echo(_("  + {host} : premiers mots de passe pour {logins}").format(host=host, logins=", ".join(logins) or "-"))
         if len(logins) < len(secrets):
             click.echo(_("  + {host} : clés des sauvegardes").format(host=host))
+        if OFFSITE in secrets and not check:
+            place = target / "host_vars" / host / OFFSITE_PUBLIC_KEY
+            click.echo(_("    à donner à l'hébergeur de la copie distante : {place}").format(place=place))
+            click.echo(f"    {place.read_text(encoding='utf-8').strip()}")
     if check:
         click.echo(_("Inventaire périmé : relancez « antiseche inventory {practice} ».").format(practice=report.practice))
         return

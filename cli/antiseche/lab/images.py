@@ -17,16 +17,17 @@ KERNEL, INITRD, DISK = "vmlinuz", "initrd", "root.img"
 _DISK_SIZE = "8G"  # of zeros that take no place
 _ENCRYPTED_SIZE = "2G"  # zeros that are encrypted do
 _UNIT = Path(__file__).with_name("lab-files.service")
-# Enough for disks, TPM and card reader, so that scenarios fetch nothing: packages are slow without hardware acceleration.
+# Enough for disks, TPM, cards and backups, so that scenarios fetch nothing: packages are slow without hardware acceleration.
 _COMMON = (
-    "cryptsetup-bin", "e2fsprogs", "fdisk", "initramfs-tools", "libccid", "linux-image-amd64", "lvm2", "mdadm", "opensc",
-    "pcscd", "qemu-guest-agent", "tpm2-tools", "xfsprogs",
+    "btrfs-progs", "ca-certificates", "cryptsetup-bin", "e2fsprogs", "fdisk", "initramfs-tools", "libccid", "linux-image-amd64",
+    "lvm2", "mdadm", "opensc", "pcscd", "qemu-guest-agent", "restic", "tpm2-tools", "xfsprogs",
 )  # fmt: skip
 # Debian 12 has systemd-cryptsetup inside systemd, and the TPM libraries that systemd loads under other names.
 _OF_SUITE = {
     "bookworm": ("cryptsetup", "libtss2-esys-3.0.2-0", "libtss2-mu0", "libtss2-rc0", "libtss2-tcti-device0"),
     "trixie": (
-        "systemd-cryptsetup", "libtss2-esys-3.0.2-0t64", "libtss2-mu-4.0.1-0t64", "libtss2-rc0t64", "libtss2-tcti-device0t64",
+        "restic-rest-server", "systemd-cryptsetup", "libtss2-esys-3.0.2-0t64", "libtss2-mu-4.0.1-0t64", "libtss2-rc0t64",
+        "libtss2-tcti-device0t64",
     ),
 }  # fmt: skip
 _ENCRYPTED = ("clevis-initramfs", "clevis-luks", "clevis-tpm2", "cryptsetup-initramfs")

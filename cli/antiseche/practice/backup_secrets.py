@@ -17,6 +17,7 @@ from antiseche.practice.schema import Host, Practice
 
 REPOSITORY = "backup repository"  # labels of the index, beside logins, which hold no space
 SERVER = "backup server "
+OFFSITE = "backup offsite key"
 _BYTES = 24
 # Kept long: what expires silently stops backups. Its trust is the pin, not the date.
 _VALID = (dt.datetime(2020, 1, 1, tzinfo=dt.UTC), dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
@@ -28,12 +29,16 @@ def wanted(practice: Practice, host: Host) -> list[str]:
     if answers is None:
         return []
     labels = [REPOSITORY] if any(item.host == host.name for item in answers.hosts) else []
-    return labels + ([f"{SERVER}{host.address}"] if answers.server == host.name else [])
+    if answers.server != host.name:
+        return labels
+    by_key = answers.offsite is not None and answers.offsite.kind == "sftp"
+    return [*labels, f"{SERVER}{host.address}", *([OFFSITE] if by_key else [])]
 
 
 def held(values: dict[str, Any]) -> list[str]:
     """Return the labels of what a vault holds."""
     labels = [REPOSITORY] if {"backup_password", "backup_rest_password", "backup_rest_hash"} <= values.keys() else []
+    labels += [OFFSITE] if values.get("backup_offsite_key") else []
     address = values.get("backup_tls_address")
     return labels + ([f"{SERVER}{address}"] if {"backup_tls_key", "backup_tls_certificate"} <= values.keys() and address else [])
 
@@ -47,11 +52,39 @@ def with_secrets(values: dict[str, Any], labels: list[str]) -> dict[str, Any]:
             password = values.get("backup_rest_password") or secrets.token_urlsafe(_BYTES)
             completed.setdefault("backup_password", secrets.token_urlsafe(_BYTES))
             completed.update(backup_rest_password=password, backup_rest_hash=htpasswd_hash(password))
+        elif label == OFFSITE:
+            completed.update(backup_offsite_key=offsite_key())
         else:
             address = label.removeprefix(SERVER)
             key, certificate = server_certificate(address, values.get("backup_tls_key"))
             completed.update(backup_tls_key=key, backup_tls_certificate=certificate, backup_tls_address=address)
     return completed
+
+
+def offsite_key() -> str:
+    """Return a new Ed25519 private key in OpenSSH's own form, without a passphrase: the vault guards it."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+    return Ed25519PrivateKey.generate().private_bytes(*form).decode()
+
+
+def offsite_public_key(values: dict[str, Any], name: str) -> str | None:
+    """Return the line that the provider of the off-site copy gets; None when the vault has no key that can be read.
+
+    Args:
+        values: of the server's vault.
+        name: comment of the line: whose key it is.
+    """
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        key = serialization.load_ssh_private_key(str(values["backup_offsite_key"]).encode(), password=None)
+    except (KeyError, ValueError, TypeError):
+        return None
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return f"{public.decode()} {name}\n"
 
 
 def htpasswd_hash(password: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from antiseche.practice.rules.backup import PORT
-from antiseche.practice.schema import Host, Practice
+from antiseche.practice.rules.backup import PORT, port_of, sftp_place
+from antiseche.practice.schema import Host, Offsite, Practice
 
 
 def common(practice: Practice) -> dict[str, Any]:
@@ -37,6 +37,7 @@ def of_host(practice: Practice, host: Host) -> dict[str, Any]:
                 "backup_dumps": [
                     {"name": dump.name, "command": list(dump.command), "user": dump.user or "root"} for dump in item.dumps
                 ],
+                "backup_snapshots": item.snapshots,
             }
     if host.name == answers.server:
         offsite, keep = answers.offsite, answers.keep
@@ -45,7 +46,7 @@ def of_host(practice: Practice, host: Host) -> dict[str, Any]:
             "backup_repository_path": answers.path,
             "backup_keep": keep.model_dump() if keep else {},
             "backup_maintenance_hour": answers.maintenance_hour,
-            "backup_offsite": {"kind": offsite.kind, "url": offsite.url, "supplier": offsite.supplier or ""} if offsite else {},
+            "backup_offsite": _offsite(offsite) if offsite else {},
             "backup_offsite_limit_kib": offsite.limit_kib if offsite else 0,
         }
     return variables
@@ -68,7 +69,19 @@ def outbound(practice: Practice, host: Host) -> list[dict[str, Any]]:
     answers = practice.backup
     if answers is None or answers.server != host.name or answers.offsite is None:
         return []
-    _head, colon, port = answers.offsite.url.removeprefix("https://").partition("/")[0].partition(":")
-    if not colon or port == "443":
+    port = port_of(answers.offsite.url)
+    if port == 443:
         return []
-    return [{"name": "Copie distante des sauvegardes", "protocol": "tcp", "ports": [int(port)], "destinations": []}]
+    return [{"name": "Copie distante des sauvegardes", "protocol": "tcp", "ports": [port], "destinations": []}]
+
+
+def _offsite(offsite: Offsite) -> dict[str, Any]:
+    """Return where the copy goes; over SFTP also the account, and the key that the provider proves itself by."""
+    place: dict[str, Any] = {"kind": offsite.kind, "url": offsite.url, "supplier": offsite.supplier or ""}
+    return place | {"sftp": sftp_target(offsite)} if offsite.kind == "sftp" else place
+
+
+def sftp_target(offsite: Offsite) -> dict[str, Any]:
+    """Return what the machines' programs need to reach an SFTP repository, save the private key."""
+    assert offsite.host_key is not None
+    return {**sftp_place(offsite.url), "host_key": " ".join(offsite.host_key.split()[:2])}

@@ -206,6 +206,7 @@ def _open_vault(stage: Path, password: PasswordSource) -> Vault:
     return vault
 
 
+OFFSITE_PUBLIC_KEY = "copie-distante.pub"  # beside the vault; Ansible reads no file of that ending
 _VOLUME = "volume "  # in the index, beside logins, which hold no space
 
 
@@ -232,6 +233,9 @@ def _complete_vault(vault: Vault, path: Path, practice: Practice, host: Host) ->
         if vault.decrypt(text, str(path)) != values:
             raise AntisecheError(_("Le coffre {where} ne se relit pas : rien n'a été écrit.").format(where=path))
         _write(path, text, 0o600)
+    public = backup_secrets.offsite_public_key(values, f"antiseche-{practice.practice.id}")
+    if backup_secrets.OFFSITE in labels and public is not None:
+        _write(path.with_name(OFFSITE_PUBLIC_KEY), public, 0o644)
     keys = [_VOLUME + name for name in sorted(escrow.volumes_in(values))]
     return [*sorted(passwords_in(values)), *keys, *sorted(backup_secrets.held(values))], created
 

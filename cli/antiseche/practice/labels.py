@@ -21,6 +21,7 @@ LABELS: dict[str, str] = {
     "other": N_("autre"),
     "rest": N_("serveur restic"),
     "s3": N_("stockage S3"),
+    "sftp": N_("compte SFTP"),
     "open": N_("ouvert"),
     "declared": N_("limité à ce qui est déclaré"),
     "anssi-cnil": N_("longs et sans expiration, ANSSI et CNIL"),

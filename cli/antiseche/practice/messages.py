@@ -90,7 +90,10 @@ _PATTERNS: dict[str, str] = {
     "backup.hosts.must_survive": _PATH,
     "backup.hosts.dumps.name": N_("nom de fichier attendu, sans dossier ni espace, par exemple « base.sql »"),
     "backup.hosts.dumps.user": _LOGIN,
-    "backup.offsite.url": N_("adresse attendue, en https et sans identifiant, par exemple « https://depot.example/cabinet »"),
+    "backup.offsite.url": N_(
+        "adresse attendue, sans mot de passe, par exemple « https://depot.example/cabinet »"
+        " ou « sftp://cabinet@depot.example/copies »"
+    ),
     "waivers.id": N_("numéro attendu, de la forme « D-001 »"),
     "waivers.control": _CONTROL,
     "attestations.control": _CONTROL,

@@ -30,7 +30,7 @@ _LATER = frozenset((
     "people.left", "people.note", "hosts.data_disks", "hosts.system_tpm_unlock", "hosts.encrypted_swap", "hosts.note",
     "maintenance.remote_help",
     "backup.path", "backup.maintenance_hour", "backup.limit_kib", "backup.hosts.exclude", "backup.hosts.dumps",
-    "backup.offsite.limit_kib", "choices.outbound_flows", "choices.inbound_flows",
+    "backup.hosts.snapshots", "backup.offsite.limit_kib", "choices.outbound_flows", "choices.inbound_flows",
     "choices.third_party_origins", "choices.held_packages", "choices.confirm_seconds",
 ))  # fmt: skip
 _ANOTHER: dict[str, tuple[str, str]] = {
@@ -336,6 +336,8 @@ def _asked(here: Path_, inside: Any, values: Any) -> bool:
         return any(get(host, ("kind",)) == "server" for host in _hosts(values))
     if key == "cps":
         return any(get(host, ("card_reader",)) is True for host in _hosts(values))
+    if key == "backup.offsite.host_key":
+        return bool(inside.get("kind") == "sftp")
     return True
 
 

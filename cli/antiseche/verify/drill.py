@@ -15,6 +15,7 @@ from urllib.parse import quote
 from antiseche.engine.redact import plain
 from antiseche.errors import AnswersError, AntisecheError, ExitCode, HostUnreachableError
 from antiseche.i18n import N_, _
+from antiseche.practice.backup_vars import sftp_target
 from antiseche.practice.rules.backup import PORT
 from antiseche.practice.schema import Backup, HostBackup, Practice, System
 from antiseche.verify.backend import ssh_command
@@ -35,6 +36,8 @@ REASONS = {
     "corrupt": N_("une partie des sauvegardes est abîmée"),
     "locked": N_("une autre opération tient les sauvegardes"),
     "full": N_("le disque est plein"),
+    "host_key": N_("le serveur SFTP qui répond n'a pas la clé déclarée : ce n'est pas l'hébergeur reconnu, ou il en a changé"),
+    "key": N_("l'hébergeur refuse la clé du coffre : donnez-lui la partie publique"),
     "room": N_("la place manque sur la machine d'essai"),
 }
 
@@ -157,14 +160,16 @@ def offsite_request(
     assert answers is not None
     if answers.offsite is None:
         raise AnswersError(_("Aucune copie distante n'est déclarée : l'exercice se fait sans --offsite."))
-    credentials = _needed(server, "backup_offsite_credentials", answers.server)
-    user, password = (quote(str(credentials.get(key, "")), safe="") for key in ("user", "password"))
     request: Request = {
         "host": item.host,
         "password": _needed(secrets, "backup_password", item.host),
         "must_survive": list(item.must_survive),
         "sample": sample,
     }
+    if answers.offsite.kind == "sftp":
+        return {**request, "sftp": {**sftp_target(answers.offsite), "key": _needed(server, "backup_offsite_key", answers.server)}}
+    credentials = _needed(server, "backup_offsite_credentials", answers.server)
+    user, password = (quote(str(credentials.get(key, "")), safe="") for key in ("user", "password"))
     folder = f"{answers.offsite.url.rstrip('/')}/{item.host}/"
     if answers.offsite.kind == "s3":
         names = {

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import snapshots
 from common import Answer, BackupError, failure_of, now, read_json, restic, restic_or_fail, stamp, write_json
 
 SETTINGS = Path("/etc/antiseche/backup")
@@ -195,6 +196,19 @@ def make_snapshot(config: dict[str, Any], moment: dt.datetime | None) -> tuple[A
     return done, summary
 
 
+def capture(config: dict[str, Any], moment: dt.datetime | None) -> tuple[Answer, dict[str, Any], int, list[str]]:
+    """Take the manifest and the backup of the same files.
+
+    Returns:
+        restic's answer and its summary, how many files must survive, and the declared paths that hold nothing.
+    """
+    files, missing = manifest(config["must_survive"])
+    keep_manifest({"files": files})
+    absent = [path for path in config["paths"] if not Path(path).exists()]
+    done, summary = make_snapshot(config, moment)
+    return done, summary, len(files), [*absent, *missing]
+
+
 def back_up(config: dict[str, Any], state: dict[str, Any], accept_new: bool) -> None:
     """Make one snapshot and write into the state what came of it.
 
@@ -205,12 +219,13 @@ def back_up(config: dict[str, Any], state: dict[str, Any], accept_new: bool) -> 
     state["clock_skew"] = round((server_time - now()).total_seconds())
     open_repository(state, exists, accept_new)
     problems = [problem for problem in map(dump, config["dumps"]) if problem]
-    files, missing = manifest(config["must_survive"])
-    keep_manifest({"files": files})
-    absent = [path for path in config["paths"] if not Path(path).exists()]
     started = now()
-    wrong_clock = abs(state["clock_skew"]) > SKEW_SECONDS
-    done, summary = make_snapshot(config, server_time if wrong_clock else None)
+    moment = server_time if abs(state["clock_skew"]) > SKEW_SECONDS else None
+    with snapshots.Freeze([*config["paths"], *config["must_survive"]], bool(config.get("snapshots")), STATE) as freeze:
+        taken = capture(config, moment)
+    if freeze.filled:  # from then on it answered nothing but errors
+        taken = capture(config, moment)
+    done, summary, files, lacking = taken
     if done.rc not in (0, INCOMPLETE) or not summary.get("snapshot_id"):
         raise failure_of(done)
     state["success"] = {
@@ -221,12 +236,13 @@ def back_up(config: dict[str, Any], state: dict[str, Any], accept_new: bool) -> 
         "bytes": summary.get("total_bytes_processed", 0),
         "bytes_added": summary.get("data_added", 0),
         "seconds": round((now() - started).total_seconds()),
-        "must_survive_files": len(files),
+        "must_survive_files": files,
     }
+    state["frozen"] = {**freeze.report(), "snapshot": state["success"]["snapshot"]} if freeze.wanted else None
     if problems:
         raise BackupError("dump", " ; ".join(problems))
-    if absent or missing:
-        raise BackupError("paths", ", ".join([*absent, *missing]))
+    if lacking:
+        raise BackupError("paths", ", ".join(lacking))
     if done.rc == INCOMPLETE:
         raise BackupError("unreadable", done.err.strip()[-300:])
 
@@ -258,6 +274,7 @@ def main() -> int:
     if not config:
         sys.stderr.write("backup: no settings\n")
         return 1
+    snapshots.clean_after_a_crash(STATE)
     if not (options.now or options.accept_new_repository or due(config, state, now())):
         return 0
     state.update({"version": 1, "host": config["host"], "attempt": stamp(now())})

@@ -23,15 +23,19 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("full", r"insufficient storage|no space left|\b507\b|disk quota exceeded|\b413\b"),
     ("refused", r"\b401\b|\b403\b|unauthorized|forbidden"),
     ("certificate", r"x509|certificate"),
+    ("host_key", r"host key verification failed|remote host identification has changed|no \S+ host key is known"),
+    ("key", r"permission denied \([a-z,-]*publickey|load key .*: (error in libcrypto|invalid format)"),
     ("lost", r"unable to open config file|repository does not exist|is there a repository"),
     ("locked", r"already locked|unable to create lock"),
     (
         "corrupt",
-        r"ciphertext verification failed|does not match|invalid data|damaged|unexpected eof|pack .* missing|not found in index",
+        r"ciphertext verification failed|does not match|invalid data|damaged|(?<!closed connection: )unexpected eof"
+        r"|pack .* missing|not found in index",
     ),
     (
         "absent",
-        r"connection refused|no route to host|i/o timeout|connection timed out|network is unreachable|no such host|deadline",
+        r"connection refused|no route to host|i/o timeout|connection timed out|network is unreachable|no such host|deadline"
+        r"|could not resolve hostname|name or service not known|connection (reset|closed) by|unable to start the sftp session",
     ),
 )
 # restic tries again for a quarter of an hour what will not get better.

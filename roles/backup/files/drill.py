@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from common import BackupError, moment_of, now, restic_or_fail, stamp, write_json
+from offsite import of_machine
 
 STATE = Path("/var/lib/antiseche-backup")
 MANIFEST = "/var/lib/antiseche-backup-contents/manifest.json"
@@ -76,12 +77,13 @@ def restore(request: dict[str, Any]) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="antiseche-drill-", dir="/run") as private:
         environment = {"RESTIC_CACHE_DIR": f"{private}/cache", **request.get("environment", {})}
+        address, sftp_options = of_machine(request, request["host"], Path(private)) if request.get("sftp") else ("", [])
         for name in ("repository", "password", "certificate"):
             path = Path(private) / name
             path.touch(mode=0o600)
-            path.write_text(request.get(name) or "", encoding="utf-8")
+            path.write_text(request.get(name) or (address if name == "repository" else ""), encoding="utf-8")
         environment.update({"RESTIC_REPOSITORY_FILE": f"{private}/repository", "RESTIC_PASSWORD_FILE": f"{private}/password"})
-        options = ["--no-lock", "--no-cache", "--quiet"]
+        options = [*sftp_options, "--no-lock", "--no-cache", "--quiet"]
         options += ["--cacert", f"{private}/certificate"] if request.get("certificate") else []
         listed = json.loads(restic_or_fail([*options, "snapshots", "--json", "--host", request["host"]], environment) or "[]")
         listed = [

@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from common import BackupError, failure_of, moment_of, now, read_json, restic, restic_or_fail, stamp, write_json
+from common import BackupError, failure_of, harmless, moment_of, now, read_json, restic, restic_or_fail, stamp, write_json
+from offsite import of_machine, place_of
 
 CHECK_DAYS = 6.5  # weekly, whatever the minute
 WHOLE_BYTES = 2_000_000_000  # smaller repositories are read whole each time
@@ -116,7 +117,11 @@ def copy_away(repository: Repository, offsite: dict[str, Any], private: Path, be
     """
     place = private / f"{repository.name}.offsite"
     place.touch(mode=0o600)
-    place.write_text(offsite["repository"].rstrip("/") + f"/{repository.name}/", encoding="utf-8")
+    target = harmless(place_of(offsite, repository.name))
+    if state.get("offsite", {}).get("place", target) != target:
+        state["offsite"] = {}  # another provider: nothing is there yet
+    address, options = of_machine(offsite, repository.name, private)
+    place.write_text(address, encoding="utf-8")
     there = {
         "RESTIC_REPOSITORY_FILE": str(place),
         "RESTIC_PASSWORD_FILE": str(repository.secret),
@@ -125,16 +130,16 @@ def copy_away(repository: Repository, offsite: dict[str, Any], private: Path, be
     }
     source = ["--from-repo", str(repository.folder), "--from-password-file", str(repository.secret)]
     limit = ["--limit-upload", str(offsite["limit_kib"])] if offsite.get("limit_kib") else []
-    known = restic(["cat", "config", "--quiet"], there, ANSWER_SECONDS)
+    known = restic([*options, "cat", "config", "--quiet"], there, ANSWER_SECONDS)
     if known.rc != 0:
         error = failure_of(known)
         if error.code != "lost":
             raise error
         if state.get("offsite", {}).get("at"):
             raise BackupError("lost", "the off-site repository is no longer there")
-        restic_or_fail(["init", "--quiet", *source, "--copy-chunker-params"], there)
-    restic_or_fail(["copy", "--quiet", *limit, *source, *believed], there)
-    state["offsite"] = {"at": stamp(now()), "failure": None}
+        restic_or_fail([*options, "init", "--quiet", *source, "--copy-chunker-params"], there)
+    restic_or_fail([*options, "copy", "--quiet", *limit, *source, *believed], there)
+    state["offsite"] = {"at": stamp(now()), "place": target, "failure": None}
 
 
 def maintain(repository: Repository, config: dict[str, Any], private: Path, state: dict[str, Any], now_: bool) -> None:

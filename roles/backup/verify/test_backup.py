@@ -32,6 +32,8 @@ REASONS = {
     "refused": "le serveur refuse cette machine : identifiant inconnu, ou mot de passe changé",
     "certificate": "le serveur qui répond n'est pas celui qui est reconnu",
     "lost": "les sauvegardes de la machine ne sont plus à leur place",
+    "host_key": "le serveur SFTP qui répond n'a pas la clé déclarée : ce n'est pas l'hébergeur reconnu, ou il en a changé",
+    "key": "l'hébergeur refuse la clé de ce serveur, ou elle est abîmée",
     "locked": "une autre opération tient les sauvegardes",
     "corrupt": "une partie des sauvegardes est abîmée",
     "empty": "aucune sauvegarde n'y est à copier",
@@ -358,3 +360,36 @@ def test_there_is_room(host: Any, expected: dict[str, Any]) -> None:
     room = free * 100 >= total * FREE_PERCENT > 0
     assert room, f"Il ne reste que {size(free)} sur {size(total)} pour les sauvegardes."
     remark(f"{size(free)} libres sur {size(total)}")
+
+
+NOT_FROZEN = {
+    "room": "il ne reste pas assez de place à LVM pour un instantané",
+    "kind": "son disque n'est ni sous LVM ni sous btrfs",
+    "filled": "l'instantané s'est rempli pendant la sauvegarde, qui a repris sur les fichiers en service",
+    "many": "il contient trop de sous-volumes",
+    "mount": "l'instantané n'a pas pu être ouvert",
+    "tool": "l'instantané n'a pas pu être fait",
+}
+
+
+@pytest.mark.control("SAV-10")
+def test_files_were_frozen(host: Any, expected: dict[str, Any]) -> None:
+    client_only(expected)
+    if not expected.get("backup_snapshots"):
+        not_applicable("les réponses ne demandent pas d'instantané sur cette machine")
+    state = first_backup(host)
+    success, frozen = state.get("success") or {}, state.get("frozen") or {}
+    if not success:
+        not_applicable("aucune sauvegarde n'a encore été faite")
+    assert frozen.get("snapshot") == success["snapshot"], "La dernière sauvegarde a été faite sans instantané."
+    live = [
+        f"{one['place']} : {NOT_FROZEN.get(one['why'], NOT_FROZEN['tool'])}"
+        + (f" ({one['detail'][:120]})" if one["why"] in ("mount", "tool") else "")
+        for one in frozen["live"]
+    ]
+    assert not live, f"La dernière sauvegarde a lu des fichiers en service. {' ; '.join(live)}."
+    assert frozen["frozen"], "La dernière sauvegarde n'a rien figé."
+    running = properties(host, "antiseche-backup.service", "ActiveState")["ActiveState"] == "activating"
+    left = host.run("lvs --noheadings -o lv_full_name -S lv_tags=antiseche_backup").stdout.split()
+    assert running or not left, f"Un instantané est resté après la sauvegarde : {', '.join(left)}."
+    remark(f"instantané de {', '.join(one['place'] for one in frozen['frozen'])}")

@@ -34,6 +34,18 @@ def home(tmp_path: Path, monkeypatch: Patch) -> Path:
     return folder
 
 
+def test_a_copy_by_sftp_is_not_asked_for_without_the_servers_key(practices: Path, monkeypatch: Patch, capsys: Capture) -> None:
+    start = FULL.index("serveur restic")
+    typed = ["compte SFTP", "https://depot.example/tilleuls", "sftp://tilleuls@depot.example/copies", "", "depot.example", KEY]
+    said = type_lines(monkeypatch, capsys, [*FULL[:start], *typed, *FULL[start + 2 :]], "new", "tilleuls")
+    answers = load_answers(practices / "tilleuls" / "practice.yml")
+    assert answers.backup is not None
+    assert answers.backup.offsite is not None
+    assert answers.backup.offsite.host_key == KEY
+    for words in ("sftp://compte@serveur:port/dossier", "clé du serveur SFTP absente", "clé publique SSH attendue"):
+        assert words in said.out + said.err
+
+
 def test_a_full_questionnaire(practices: Path, monkeypatch: Patch, capsys: Capture) -> None:
     said = type_lines(monkeypatch, capsys, FULL, "new", "tilleuls")
     assert (said.code, said.err) == (0, "")

@@ -26,6 +26,8 @@ BACKUP: dict[str, Any] = {
     ],
     "offsite": {"kind": "rest", "url": "https://copie.example:8443/tilleuls", "supplier": "Copies Exemple"},
 }
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE3WgC5WKWjujxy22vCJNo5yps7svkprtAw75EuMvRe2"
+SFTP = {"kind": "sftp", "url": "sftp://tilleuls@copie.example:2222/copies", "host_key": f"{HOST_KEY} depot"}
 SUPPLIERS = [{"name": "Copies Exemple", "role": "backup"}, {"name": "Éditeur", "role": "software"}]
 
 
@@ -58,6 +60,13 @@ def test_sound_answers_are_accepted() -> None:
             "backup.hosts.0.dumps.1.name",
             "déjà pris",
         ),
+        ({"offsite": {**SFTP, "host_key": None}}, "backup.offsite.host_key", "absente"),
+        ({"offsite": {**SFTP, "url": "https://copie.example/"}}, "backup.offsite.url", "sftp://"),
+        ({"offsite": {**SFTP, "url": "sftp://a@copie.example"}}, "backup.offsite.url", "dossier"),
+        ({"offsite": {**SFTP, "url": "sftp://a@copie.example:65536/b"}}, "backup.offsite.url", "65535"),
+        ({"offsite": {**BACKUP["offsite"], "url": SFTP["url"]}}, "backup.offsite.url", "https"),
+        ({"offsite": {**BACKUP["offsite"], "kind": "s3", "url": SFTP["url"]}}, "backup.offsite.url", "https"),
+        ({"offsite": {**BACKUP["offsite"], "host_key": HOST_KEY}}, "backup.offsite.host_key", "retirez-la"),
         ({"offsite": {**BACKUP["offsite"], "supplier": "Copie"}}, "backup.offsite.supplier", "fournisseur inconnu"),
         ({"offsite": {**BACKUP["offsite"], "supplier": "Éditeur"}}, "backup.offsite.supplier", "HDS"),
     ],
@@ -93,8 +102,17 @@ def test_another_folder_with_the_same_beginning_is_no_contradiction() -> None:
         {"hosts": [{"host": "accueil", "paths": ["/a"], "dumps": [{"name": "b", "command": []}]}]},
         {"hosts": [{"host": "accueil", "paths": ["/a"], "dumps": [{"name": "b", "command": "pg_dumpall"}]}]},
         {"keep": {"days": 1}},
-        {"offsite": {"kind": "sftp", "url": "https://a.example/"}},
+        {"offsite": {"kind": "ftp", "url": "https://a.example/"}},
         {"offsite": {"kind": "rest", "url": "http://a.example/"}},
+        {"offsite": {**SFTP, "url": "sftp://a.example/copies"}},  # whose account?
+        {"offsite": {**SFTP, "url": "sftp://moi:secret@a.example/copies"}},
+        {"offsite": {**SFTP, "url": "sftp://-oProxyCommand=x@a.example/copies"}},
+        {"offsite": {**SFTP, "url": "sftp://moi@-a.example/copies"}},
+        {"offsite": {**SFTP, "url": "sftp://moi@a.example/co pies"}},
+        {"offsite": {**SFTP, "host_key": "depot.example"}},
+        {"offsite": {**SFTP, "host_key": HOST_KEY[:-6]}},
+        {"offsite": {**SFTP, "host_key": "ssh-dss AAAA"}},
+        {"offsite": {**SFTP, "host_key": HOST_KEY + "\n* " + HOST_KEY}},
         {"offsite": {"kind": "rest", "url": "https://moi:secret@a.example/"}},
     ],
 )
@@ -174,3 +192,44 @@ def test_the_certificate_is_for_that_address_and_for_a_server() -> None:
     _key, pem = server_certificate("fd00::2", None)
     certificate = x509.load_pem_x509_certificate(pem.encode())
     assert "fd00::2" in str(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+
+
+def test_an_sftp_repository_is_accepted_and_its_server_is_pinned() -> None:
+    assert found(offsite=SFTP) == {}
+    answers = practice(offsite=SFTP)
+    server = next(host_variables(answers, host) for host in answers.hosts if host.name == "serveur")
+    where = {"user": "tilleuls", "host": "copie.example", "port": 2222, "path": "/copies", "host_key": HOST_KEY}
+    assert server["backup_offsite"]["sftp"] == where
+    assert [flow["ports"] for flow in server["firewall_outbound"]] == [[2222]]
+    usual = practice(offsite={**SFTP, "url": "sftp://tilleuls@copie.example/a/b/"})
+    server = next(host_variables(usual, host) for host in usual.hosts if host.name == "serveur")
+    assert (server["backup_offsite"]["sftp"]["port"], server["backup_offsite"]["sftp"]["path"]) == (22, "/a/b")
+    assert [flow["ports"] for flow in server["firewall_outbound"]] == [[22]]
+
+
+def test_the_sftp_key_is_made_once_and_only_its_public_half_is_in_the_clear(tmp_path: Path) -> None:
+    folder = folder_in(tmp_path / "tilleuls")
+    report = inventory.build(folder, practice(offsite=SFTP), password)
+    assert backup_secrets.OFFSITE in report.new_secrets["serveur"]
+    key = vault_of(folder.root, "serveur")["backup_offsite_key"]
+    assert "backup_offsite_key" not in vault_of(folder.root, "accueil")
+    public = (folder.inventory_dir / "host_vars/serveur" / inventory.OFFSITE_PUBLIC_KEY).read_text(encoding="utf-8")
+    assert public.startswith("ssh-ed25519 ")
+    assert public.endswith("antiseche-tilleuls\n")
+    assert inventory.build(folder, practice(offsite=SFTP), password).current
+    inventory.build(folder, practice(), password)
+    inventory.build(folder, practice(offsite=SFTP), password)
+    assert vault_of(folder.root, "serveur")["backup_offsite_key"] == key
+    for path in folder.root.rglob("*"):
+        assert not path.is_file() or key.splitlines()[1] not in path.read_text(encoding="utf-8"), path
+
+
+def test_an_sftp_key_that_was_given_is_kept() -> None:
+    given = backup_secrets.offsite_key()
+    assert with_secrets({"backup_offsite_key": given}, [backup_secrets.OFFSITE])["backup_offsite_key"] == given
+    assert backup_secrets.held({"backup_offsite_key": ""}) == []
+
+
+@pytest.mark.parametrize("values", [{}, {"backup_offsite_key": ""}, {"backup_offsite_key": "abîmée"}])
+def test_a_key_that_cannot_be_read_has_no_public_half(values: dict[str, Any]) -> None:
+    assert backup_secrets.offsite_public_key(values, "x") is None

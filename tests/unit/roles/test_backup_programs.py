@@ -15,6 +15,11 @@ from typing import Any
 import pytest
 
 FILES = Path(__file__).resolve().parents[3] / "roles" / "backup" / "files"
+SFTP_END = (
+    "Fatal: unable to open repository at sftp://a@b:22//c: unable to start the sftp session,"
+    " error: error receiving version packet from server: server unexpectedly closed connection: unexpected EOF"
+)
+PROGRAMS = ("common", "client", "server", "drill", "offsite", "volumes", "snapshots")
 NOON = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)  # 13:00 in Paris
 
 
@@ -23,10 +28,10 @@ def programs() -> Iterator[dict[str, Any]]:
     """The programs, imported as they import each other: from their own folder."""
     sys.path.insert(0, str(FILES))
     try:
-        yield {name: importlib.import_module(name) for name in ("common", "client", "server", "drill")}
+        yield {name: importlib.import_module(name) for name in PROGRAMS}
     finally:
         sys.path.remove(str(FILES))
-        for name in ("common", "client", "server", "drill"):
+        for name in PROGRAMS:
             sys.modules.pop(name, None)
 
 
@@ -46,6 +51,15 @@ def programs() -> Iterator[dict[str, Any]]:
         ("dial tcp 192.168.1.10:8000: connect: connection refused", "absent"),
         ("dial tcp 192.168.1.10:8000: i/o timeout", "absent"),
         ("dial tcp: lookup depot.example: no such host", "absent"),
+        (f"subprocess ssh: Host key verification failed.\n{SFTP_END}", "host_key"),
+        (f"subprocess ssh: No ED25519 host key is known for [depot.example]:2222 and you have requested\n{SFTP_END}", "host_key"),
+        (f"subprocess ssh: tilleuls@depot.example: Permission denied (publickey).\n{SFTP_END}", "key"),
+        (f"subprocess ssh: Permission denied (publickey,password).\n{SFTP_END}", "key"),
+        (f'subprocess ssh: Load key "/run/x": error in libcrypto\n{SFTP_END}', "key"),
+        (f"subprocess ssh: ssh: connect to host depot.example port 22: Connection refused\n{SFTP_END}", "absent"),
+        (f"subprocess ssh: ssh: Could not resolve hostname depot.example\n{SFTP_END}", "absent"),
+        (SFTP_END, "absent"),
+        ("sftp: unexpected EOF", "corrupt"),
         ("something nobody has seen", "other"),
         ("", "other"),
     ],
@@ -302,3 +316,85 @@ def test_only_a_first_backup_waits_for_its_server(
     with pytest.raises(programs["common"].BackupError):
         programs["client"].patiently({}, {"success": {"at": "2026-11-25T11:00:00+00:00"}}, False)
     assert len(tries) == 1
+
+
+SFTP = {"user": "a", "host": "depot.example", "port": 2222, "path": "/copies", "host_key": "ssh-ed25519 AAAA", "key": "secret"}
+
+
+@pytest.fixture
+def knocked(programs: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The command lines of ssh; it answers that all is well."""
+    seen: list[list[str]] = []
+
+    def ssh(argv: list[str], **_options: Any) -> Any:
+        seen.append(argv)
+        return programs["offsite"].subprocess.CompletedProcess(argv, 0, "", "")
+
+    monkeypatch.setattr(programs["offsite"].subprocess, "run", ssh)
+    return seen
+
+
+def test_ssh_believes_one_host_key_and_takes_nothing_of_the_machines_own(
+    programs: dict[str, Any], tmp_path: Path, knocked: list[list[str]]
+) -> None:
+    place, options = programs["offsite"].of_machine({"sftp": SFTP}, "accueil", tmp_path)
+    assert place == "sftp://a@depot.example:2222//copies/accueil"
+    assert options == ["-o", f"sftp.args=-F {tmp_path}/ssh_config"]
+    settings = (tmp_path / "ssh_config").read_text(encoding="utf-8").splitlines()
+    for line in ("StrictHostKeyChecking yes", "BatchMode yes", "IdentityAgent none", "IdentitiesOnly yes", "UpdateHostKeys no"):
+        assert line in settings
+    assert (tmp_path / "ssh_known_hosts").read_text(encoding="utf-8") == "[depot.example]:2222 ssh-ed25519 AAAA\n"
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+    assert "secret" not in " ".join([place, *options, *knocked[0]])
+
+
+@pytest.mark.usefixtures("knocked")
+def test_the_usual_port_has_no_brackets(programs: dict[str, Any], tmp_path: Path) -> None:
+    programs["offsite"].of_machine({"sftp": {**SFTP, "port": 22}}, "accueil", tmp_path)
+    assert (tmp_path / "ssh_known_hosts").read_text(encoding="utf-8").startswith("depot.example ssh-ed25519")
+
+
+def test_other_kinds_have_no_options(programs: dict[str, Any], tmp_path: Path) -> None:
+    assert programs["offsite"].of_machine({"repository": "s3:https://d/x"}, "accueil", tmp_path) == (
+        "s3:https://d/x/accueil/",
+        [],
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("Host key verification failed.", "host_key"),
+        ("tilleuls@depot.example: Permission denied (publickey).", "key"),
+        ("ssh: connect to host depot.example port 22: Connection refused", "absent"),
+        ("Connection closed by 192.0.2.1 port 22", "absent"),
+        ("subsystem request failed on channel 0", "other"),
+    ],
+)
+def test_a_provider_that_does_not_let_us_in_is_told_before_restic_starts(
+    programs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, code: str
+) -> None:
+    offsite = programs["offsite"]
+    answer = offsite.subprocess.CompletedProcess([], 255, "", said)
+    monkeypatch.setattr(offsite.subprocess, "run", lambda *_argv, **_options: answer)
+    with pytest.raises(offsite.BackupError) as caught:
+        offsite.of_machine({"sftp": SFTP}, "accueil", tmp_path)
+    assert caught.value.code == code
+
+
+def test_a_new_provider_has_nothing_yet_even_when_it_does_not_answer(
+    programs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = programs["server"]
+    repository = server.Repository(tmp_path, {"name": "accueil", "password": "p"}, tmp_path)
+    answer = programs["offsite"].subprocess.CompletedProcess([], 255, "", "Host key verification failed.")
+    monkeypatch.setattr(programs["offsite"].subprocess, "run", lambda *_argv, **_options: answer)
+    state = {"offsite": {"at": "2026-11-25T12:00:00+00:00", "place": "rest:https://avant.example/accueil/", "failure": None}}
+    with pytest.raises(server.BackupError):
+        server.copy_away(repository, {"sftp": SFTP}, tmp_path, ["ab"], state)
+    assert state["offsite"] == {}
+    same = {"offsite": {"at": "2026-11-25T12:00:00+00:00", "place": "sftp://a@depot.example:2222//copies/accueil"}}
+    with pytest.raises(server.BackupError):
+        server.copy_away(repository, {"sftp": SFTP}, tmp_path, ["ab"], same)
+    assert same["offsite"]["at"], "the copy that was made there stays known"

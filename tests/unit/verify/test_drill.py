@@ -170,6 +170,18 @@ def test_the_copy_elsewhere_has_its_own_credentials(kind: str, repository: str) 
     assert "certificate" not in request
 
 
+def test_a_copy_by_sftp_is_reached_with_the_servers_key_and_the_pinned_host_key() -> None:
+    host_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE3WgC5WKWjujxy22vCJNo5yps7svkprtAw75EuMvRe2"
+    answers = practice(offsite={"kind": "sftp", "url": "sftp://moi@copie.example/tilleuls", "host_key": f"{host_key} depot"})
+    assert answers.backup
+    with pytest.raises(AnswersError, match="backup_offsite_key"):
+        drill.offsite_request(answers, answers.backup.hosts[0], SECRETS, SERVER, 5)
+    request = drill.offsite_request(answers, answers.backup.hosts[0], SECRETS, {"backup_offsite_key": "k"}, 5)
+    place = {"user": "moi", "host": "copie.example", "port": 22, "path": "/tilleuls", "host_key": host_key, "key": "k"}
+    assert request["sftp"] == place
+    assert "repository" not in request
+
+
 @pytest.mark.parametrize(
     ("rc", "out", "err", "kind", "words", "code"),
     [

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
 
 from antiseche.i18n import _
 from antiseche.practice.document import Path_
 from antiseche.practice.messages import suggestion
 from antiseche.practice.rules.found import Found, repeated
-from antiseche.practice.schema import HostBackup, Practice, SupplierRole, System
+from antiseche.practice.schema import HostBackup, Offsite, Practice, SupplierRole, System
 
 PORT = 8000
 
@@ -50,7 +53,10 @@ def _inside(path: str, folder: str) -> bool:
 
 def _offsite(practice: Practice) -> Iterator[Found]:
     offsite = practice.backup.offsite if practice.backup else None
-    if offsite is None or offsite.supplier is None:
+    if offsite is None:
+        return
+    yield from _place(offsite)
+    if offsite.supplier is None:
         return
     suppliers = {supplier.name: supplier.role for supplier in practice.suppliers}
     at: Path_ = ("backup", "offsite", "supplier")
@@ -59,3 +65,40 @@ def _offsite(practice: Practice) -> Iterator[Found]:
         yield Found(at, reason + suggestion(offsite.supplier, list(suppliers)), refers="suppliers")
     elif suppliers[offsite.supplier] is not SupplierRole.BACKUP:
         yield Found(at, _("ce fournisseur n'a pas le rôle « backup » : l'annexe ne lui demanderait pas son certificat HDS"))
+
+
+def _place(offsite: Offsite) -> Iterator[Found]:
+    """An address of the declared kind; over SFTP, a folder, a port that exists, and the key that proves the provider."""
+    at: Path_ = ("backup", "offsite", "url")
+    if offsite.kind != "sftp":
+        if not offsite.url.startswith("https://"):
+            yield Found(at, _("ce genre de dépôt a une adresse en https, par exemple « https://depot.example/cabinet »"))
+        if offsite.host_key is not None:
+            yield Found(("backup", "offsite", "host_key"), _("seul un dépôt SFTP a une clé de serveur : retirez-la"))
+        return
+    if not offsite.url.startswith("sftp://"):
+        yield Found(at, _("un dépôt SFTP a une adresse de la forme « sftp://compte@serveur:port/dossier »"))
+    elif not 0 < sftp_place(offsite.url)["port"] < 65536 or sftp_place(offsite.url)["path"] == "/":
+        yield Found(at, _("le port va de 1 à 65535, et un dossier est attendu après le serveur"))
+    if offsite.host_key is None:
+        yield Found(
+            ("backup", "offsite", "host_key"),
+            _("clé du serveur SFTP absente : l'hébergeur la publie, par exemple « ssh-ed25519 AAAA… » ; sans elle, rien ne part"),
+        )
+
+
+def sftp_place(url: str) -> dict[str, Any]:
+    """Return the parts of an SFTP address: user, host, port and path, which is absolute."""
+    parts = urlsplit(url)
+    return {
+        "user": parts.username or "",
+        "host": parts.hostname or "",
+        "port": port_of(url),
+        "path": "/" + parts.path.strip("/"),
+    }
+
+
+def port_of(url: str) -> int:
+    """Return the port of an address, or the usual one; it may be too high, which urlsplit would refuse to tell."""
+    port = re.search(r":([0-9]+)$", urlsplit(url).netloc)
+    return int(port[1]) if port else {"sftp": 22, "https": 443}[urlsplit(url).scheme]

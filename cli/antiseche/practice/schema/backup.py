@@ -8,7 +8,19 @@ from pydantic import Field
 
 from antiseche.i18n import N_
 from antiseche.practice.schema.base import MOST, Answers
-from antiseche.practice.schema.types import AnyPath, ClockTime, FileName, FolderPath, HostName, Login, Text, WebFolder, Whole
+from antiseche.practice.schema.types import (
+    AnyPath,
+    ClockTime,
+    FileName,
+    FolderPath,
+    HostName,
+    Login,
+    OffsitePlace,
+    PublicKey,
+    Text,
+    Whole,
+    YesNo,
+)
 
 Rate = Annotated[int, Field(ge=0, le=10_000_000), Whole]
 
@@ -58,6 +70,11 @@ class HostBackup(Answers):
         title=N_("Extractions de bases"),
         description=N_("Une base en service ne se copie pas : son outil en fait d'abord une extraction."),
     )
+    snapshots: YesNo = Field(
+        default=False,
+        title=N_("Figer les fichiers le temps de la sauvegarde ?"),
+        description=N_("Pour un disque sous LVM ou btrfs : un fichier qui change pendant la copie y est tel qu'au départ."),
+    )
 
 
 class Keep(Answers):
@@ -77,12 +94,18 @@ class Keep(Answers):
 class Offsite(Answers):
     """The copy that a fire or a burglary does not reach."""
 
-    kind: Literal["rest", "s3"] = Field(
-        title=N_("Genre du dépôt distant"), description=N_("Ce que propose l'hébergeur : un serveur restic, ou un stockage S3.")
+    kind: Literal["rest", "s3", "sftp"] = Field(
+        title=N_("Genre du dépôt distant"),
+        description=N_("Ce que propose l'hébergeur : un serveur restic, un stockage S3, ou un compte SFTP."),
     )
-    url: WebFolder = Field(
+    url: OffsitePlace = Field(
         title=N_("Adresse du dépôt distant"),
-        description=N_("Sans identifiant ni mot de passe : eux vont au coffre."),
+        description=N_("En https sans identifiant, ou « sftp://compte@serveur:port/dossier » ; les secrets vont au coffre."),
+    )
+    host_key: PublicKey | None = Field(
+        None,
+        title=N_("Clé publique du serveur SFTP"),
+        description=N_("Celle que publie l'hébergeur : sans elle, n'importe quel serveur pourrait se faire passer pour le sien."),
     )
     supplier: Text | None = Field(
         None,

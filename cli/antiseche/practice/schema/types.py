@@ -183,6 +183,14 @@ ControlId = Annotated[str, Field(pattern=r"^[A-Z]{2,5}-[0-9]{2}$")]
 FolderPath = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_][A-Za-z0-9._-]*){2,}$")]
 AnyPath = Annotated[str, Field(pattern=r"^/[^/].*$", max_length=200), AfterValidator(_one_line)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
-WebFolder = Annotated[str, Field(pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?$", max_length=200)]
+# A place that a restic repository lives at: never with a password; an SFTP one names its account.
+OffsitePlace = Annotated[
+    str,
+    Field(
+        pattern=r"^(https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?"
+        r"|sftp://[A-Za-z0-9_][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?)$",
+        max_length=200,
+    ),
+]
 WaiverId = Annotated[str, Field(pattern=r"^D-[0-9]{3}$")]
 PublicKey = Annotated[str, Field(max_length=2000), AfterValidator(_public_key)]
