@@ -47,6 +47,8 @@ class Lab:
     def __init__(self, state: LabState, folder: Path) -> None:
         self.state = state
         self.folder = folder
+        if state.driver not in DRIVERS:
+            raise LabError(_("Une autre version du kit a monté le banc d'essai « {name} » : prenez-la.").format(name=state.name))
         self.driver: Driver = DRIVERS[state.driver](state, folder)
 
     @property
@@ -216,10 +218,14 @@ def find(name: str) -> Lab:
 
 
 def all_labs() -> list[Lab]:
-    """Return the labs that left something on this machine, running or not."""
+    """Return the labs that left something on this machine, running or not, but those that only another version knows."""
+    return [Lab(state, _folder(state.name)) for state in _states() if state.driver in DRIVERS]
+
+
+def _states() -> list[LabState]:
     root = state_root()
     folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    return [Lab(state, folder) for folder in folders if (state := _load(folder)) is not None]
+    return [state for folder in folders if (state := _load(folder)) is not None]
 
 
 def down(name: str) -> bool:
@@ -309,7 +315,7 @@ def _planned(name: str, specs: Sequence[MachineSpec], subnet: str | None, driver
 
 
 def _new_state(name: str, subnet: str | None) -> LabState:
-    others = [lab.state for lab in all_labs()]
+    others = _states()
     taken = [state.subnet for state in others]
     used = {state.index for state in others}
     for index in range(1, _MAX_LABS):
