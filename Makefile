@@ -8,7 +8,7 @@ CATALOGUES := $(wildcard cli/antiseche/locale/*/LC_MESSAGES/*.po)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_NOCOLOR ?= $(if $(CI),1,)
 
-.PHONY: help ready demo test unit integration molecule lint bench messages reference lock wheel clean
+.PHONY: help ready demo test unit integration integration-long molecule lint bench messages reference lock wheel clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -32,7 +32,12 @@ unit: $(READY)
 ## make integration  tests on real lab machines: root
 integration: $(READY)
 	@.ci/setup machines
-	pytest tests/integration
+	pytest -m "not long" tests/integration
+
+## make integration-long  what takes too long for each change: root, a quarter of an hour
+integration-long: $(READY)
+	@.ci/setup machines
+	pytest -m long tests/integration
 
 ## make molecule     every role and the whole practice on Debian 12 and 13: root, long; ROLES="firewall" to choose
 molecule: $(READY)

@@ -17,7 +17,7 @@ from antiseche.lab.model import Equipment, MachineSpec
 from antiseche.lab.requirements import requirements
 from antiseche.practice.secrets import Vault
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 ASKED = {"system_tpm_unlock": True, "encrypted_swap": True}
 STATE = "head -c 16M /dev/vda | md5sum; cat /etc/fstab /etc/crypttab; cut -d ' ' -f 1 /proc/swaps; blkid -p /dev/vdb"
