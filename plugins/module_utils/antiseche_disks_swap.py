@@ -19,12 +19,26 @@ from ansible.module_utils import antiseche_disks_boot as boot
 from ansible.module_utils.antiseche_disks_read import DiskError, checked, run, signatures
 from ansible.module_utils.antiseche_disks_say import N_, say
 from ansible.module_utils.antiseche_disks_state import MADE, Memory, read_table, with_entry, write_whole
-from ansible.module_utils.antiseche_disks_swap_places import Place, active, fstab_without, hibernation
+from ansible.module_utils.antiseche_disks_swap_places import (
+    Place,
+    active,
+    fstab_without,
+    hibernation,
+    resumes_from,
+    without_resume,
+)
 from ansible.module_utils.antiseche_disks_volume import CRYPTTAB, DEVICE_TIMEOUT, FSTAB, MAPPER
 
 CONVERTING = "converting"
-STEPS = ("swap off", "fstab", "old contents overwritten", "crypttab", "swap on", "boot image")
+STEPS = ("hibernation off", "swap off", "fstab", "old contents overwritten", "crypttab", "swap on", "boot image")
 OPTIONS = f"swap,cipher=aes-xts-plain64,size=512,nofail,{DEVICE_TIMEOUT}"
+SLEEP = Path("/etc/systemd/sleep.conf.d/antiseche.conf")
+NO_HIBERNATION = """# Written whole by Antisèche, role disk_encryption: swap has a new key at each start.
+[Sleep]
+AllowHibernation=no
+AllowSuspendThenHibernate=no
+AllowHybridSleep=no
+"""
 _BLKZEROOUT = 0x127F  # linux/fs.h
 _CHUNK = 4 * 1024 * 1024
 _HOUR = 3600
@@ -50,12 +64,11 @@ class Swap:
         if not self.missing():
             return ""
         path = self.place.path
-        if where := hibernation():
+        if where := hibernation(self.place.real):
             return say(
                 N_(
                     "cette machine est réglée pour la veille prolongée ({where}), que l'échange à clé tirée à chaque démarrage "
-                    "rend impossible : retirez ce réglage (RESUME=none), lancez « update-initramfs -u », redémarrez, ou retirez "
-                    "« encrypted_swap » des réponses"
+                    "rend impossible : retirez ce réglage et redémarrez, ou retirez « encrypted_swap » des réponses"
                 ),
                 where=where,
             )
@@ -82,6 +95,8 @@ class Swap:
         return [step for step in STEPS if not self._has(step)]
 
     def _has(self, step: str) -> bool:
+        if step == "hibernation off":
+            return read_table(SLEEP) == NO_HIBERNATION and not resumes_from(self.place.real)
         if step == "swap off":
             return self.place.real not in active()
         if step == "fstab":
@@ -91,8 +106,23 @@ class Swap:
         if step == "old contents overwritten":
             return self.phase == MADE
         if step == "boot image":
-            return not boot.supported() or self.memory.values.get("boot") == boot.mark() or not boot.chose_resume()
+            return not boot.supported() or (not self._stale() and self._image_is_fresh())
         return self._open() and os.path.realpath(self.mapped) in active()
+
+    def _stale(self) -> bool:
+        """Say whether the images were told to resume from the area, and were not made anew since."""
+        return bool(self.memory.values.get("stale")) or bool(resumes_from(self.place.real))
+
+    def _image_is_fresh(self) -> bool:
+        return self.memory.values.get("boot") == boot.mark() or not boot.chose_resume()
+
+    def _no_hibernation(self) -> None:
+        """A memory written to such swap is lost. First of all: once the area is overwritten, its name means nothing any more."""
+        write_whole(SLEEP, NO_HIBERNATION, 0o644)
+        SLEEP.parent.chmod(0o755)
+        for path in resumes_from(self.place.real):
+            self.memory.remember(stale=True)
+            write_whole(path, without_resume(read_table(path)), 0o644)
 
     def _fstab(self) -> str:
         line = f"{self.mapped} none swap sw,nofail,{DEVICE_TIMEOUT} 0 0"
@@ -123,6 +153,7 @@ class Swap:
             # Before anything changes: what is found overwritten later is known to be ours.
             self.memory.remember(phase=CONVERTING, source=self.place.source, path=self.place.path)
         actions: dict[str, Any] = {
+            "hibernation off": self._no_hibernation,
             "swap off": lambda: checked("swapoff", self.place.real, seconds=_HOUR),
             "fstab": lambda: write_whole(FSTAB, self._fstab(), 0o644),
             "old contents overwritten": self._overwrite,
@@ -158,7 +189,7 @@ class Swap:
     def _rebuild(self) -> None:
         """Make the start forget the old area, which it may wait for as for an image of hibernation."""
         boot.rebuild()
-        self.memory.remember(boot=boot.mark())
+        self.memory.remember(boot=boot.mark(), stale=False)
 
     def settle(self) -> None:
         """Remember which images were seen not to wait for the area, so that they are unpacked again only once they change."""

@@ -119,15 +119,37 @@ def _names() -> Iterator[str]:
     yield from (f"{NAME}{number}" for number in range(2, 1000))
 
 
-def hibernation() -> str:
-    """Return where it is said that the machine resumes from hibernation; empty when nowhere."""
+_RESUME = re.compile(r"(?m)^\s*RESUME=[\"']?([^\"'\s#]*).*$")
+
+
+def hibernation(real: str) -> str:
+    """Return where it is said that the machine resumes from hibernation; empty when nowhere.
+
+    What the images of the start are told to resume from this very area does not count: the installer writes that everywhere.
+    """
     words = read_table(CMDLINE).split()
     if "noresume" not in words and any(re.match(r"resume=.", word) for word in words):
         return "resume="
     said = ""
-    for path in (INITRAMFS / "initramfs.conf", *sorted((INITRAMFS / "conf.d").glob("*"))):
-        for value in re.findall(r"(?m)^\s*RESUME=[\"']?([^\"'\s#]*)", read_table(path)):
-            said = str(path) if value not in ("", "none", "auto") else ""
+    for path in _initramfs_files():
+        for value in _RESUME.findall(read_table(path)):
+            own = path.parent != INITRAMFS and real_of(value) == real
+            said = str(path) if value not in ("", "none", "auto") and not own else ""
     if said:
         return said
     return str(GRUB) if re.search(r"(?m)^\s*GRUB_CMDLINE_LINUX\w*=.*\bresume=", read_table(GRUB)) else ""
+
+
+def resumes_from(real: str) -> list[Path]:
+    """Return the files that tell the images of the start to resume from an area."""
+    files = [path for path in _initramfs_files() if path.parent != INITRAMFS]
+    return [path for path in files if any(value and real_of(value) == real for value in _RESUME.findall(read_table(path)))]
+
+
+def without_resume(text: str) -> str:
+    """Return such a file with nothing to resume from."""
+    return _RESUME.sub("RESUME=none", text)
+
+
+def _initramfs_files() -> list[Path]:
+    return [INITRAMFS / "initramfs.conf", *sorted((INITRAMFS / "conf.d").glob("*"))]

@@ -71,11 +71,13 @@ def test_a_machine_that_hibernates_is_refused_in_the_readers_language(site: Root
     site.answer(**ASKED)
     assert site.recovery_key()
     before = site.sh(STATE)
-    site.sh("echo RESUME=/dev/vdb > /etc/initramfs-tools/conf.d/resume")
+    site.sh("echo GRUB_CMDLINE_LINUX=resume=/dev/vdb > /etc/default/grub")
     code, out, err = site.run("deploy", "--yes", *ROLE, lang="en")
-    site.sh("rm /etc/initramfs-tools/conf.d/resume")
-    assert (code, "is set up to hibernate (/etc/initramfs-tools/conf.d/resume)" in out + err) == (5, True), out + err
+    site.sh("rm /etc/default/grub")
+    assert (code, "is set up to hibernate (/etc/default/grub)" in out + err) == (5, True), out + err
     assert site.sh(STATE) == before
+    # As Debian's installer does, wanted or not.
+    site.sh("echo RESUME=UUID=$(blkid -o value -s UUID /dev/vdb) > /etc/initramfs-tools/conf.d/resume")
 
 
 def test_power_cut_while_the_tpm_is_enrolled(site: RootSite) -> None:
@@ -88,6 +90,8 @@ def test_the_next_deployment_converges_and_then_nothing_changes(site: RootSite) 
     held = {slot for token in header["tokens"].values() for slot in token["keyslots"]}
     assert set(header["keyslots"]) - held == {"0"}, "a slot that nobody knows the key of"
     assert site.sh(SWAPS) == "/dev/mapper/cryptswap"
+    assert site.sh("cat /etc/initramfs-tools/conf.d/resume") == "RESUME=none"
+    assert site.sh("systemd-analyze cat-config systemd/sleep.conf | grep ^AllowHibernation") == "AllowHibernation=no"
     code, out, err = site.run("drift", "--json", *ROLE)
     found = json.loads(out)
     assert (code, found["configuration"]) == (0, []), out + err

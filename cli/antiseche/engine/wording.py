@@ -25,6 +25,7 @@ _CHANGES: tuple[tuple[str, str], ...] = (
     (r"volume (?P<name>\S+): fstab", "volume {name} : montage prévu au démarrage"),
     (r"volume (?P<name>\S+): mounted", "volume {name} : montage"),
     (r"volume (?P<name>\S+): header copied to the vault", "volume {name} : copie de l'en-tête au coffre"),
+    (r"swap (?P<path>.+): hibernation off", "échange {path} : fin de la veille prolongée"),
     (r"swap (?P<path>.+): swap off", "échange {path} : arrêt"),
     (r"swap (?P<path>.+): fstab", "échange {path} : mise en service prévue au démarrage"),
     (r"swap (?P<path>.+): old contents overwritten", "échange {path} : effacement de l'ancien contenu"),

@@ -47,6 +47,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         monkeypatch.setattr(module, "FSTAB", made.fstab)
         monkeypatch.setattr(module, "MAPPER", tmp_path / "mapper")
     monkeypatch.setattr(swap, "CRYPTTAB", made.crypttab)
+    monkeypatch.setattr(swap, "SLEEP", tmp_path / "sleep.conf.d" / "antiseche.conf")
+    monkeypatch.setattr(places, "DISKS", tmp_path / "disk")
     monkeypatch.setattr(places, "STATE", tmp_path / "state")
     monkeypatch.setattr(places, "SWAPS", made.swaps)
     for name in ("CMDLINE", "INITRAMFS", "GRUB"):
@@ -59,7 +61,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 def test_a_clear_area_is_found_once_though_fstab_and_the_kernel_name_it(machine: Machine) -> None:
     area = machine.area()
     assert (area.name, area.problem()) == ("cryptswap", "")
-    assert area.missing() == ["swap off", "fstab", "old contents overwritten", "crypttab", "swap on"]
+    assert area.missing() == ["hibernation off", "swap off", "fstab", "old contents overwritten", "crypttab", "swap on"]
 
 
 def test_an_area_on_an_encrypted_volume_is_left_alone(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +78,8 @@ def test_looking_writes_nothing(machine: Machine) -> None:
 
 
 def test_each_cut_is_taken_up_where_it_happened(machine: Machine) -> None:
+    machine.area().do("hibernation off")
+    assert machine.area().missing()[0] == "swap off"
     machine.swap_to()  # swapoff is the kernel's
     machine.area().do("fstab")
     text = machine.fstab.read_text()
@@ -138,6 +142,30 @@ def test_a_machine_that_hibernates_is_refused(machine: Machine, name: str, text:
     said = machine.area().problem()
     assert "veille prolongée" in said
     assert where in said
+
+
+def test_what_the_installer_wrote_about_resuming_goes_first_and_the_images_are_made_anew(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bool] = []
+    monkeypatch.setattr(swap.boot, "supported", lambda: True)
+    monkeypatch.setattr(swap.boot, "mark", lambda: f"m{len(made)}")
+    monkeypatch.setattr(swap.boot, "chose_resume", lambda: False)
+    monkeypatch.setattr(swap.boot, "rebuild", lambda: made.append(True))
+    path = machine.root / "initramfs/conf.d/resume"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"# installer\nRESUME={machine.file} # swap\n")
+    area = machine.area()
+    assert area.problem() == ""
+    assert (area.missing()[0], area.missing()[-1]) == ("hibernation off", "boot image")
+    area.do("hibernation off")
+    assert path.read_text() == "# installer\nRESUME=none\n"
+    assert "AllowHibernation=no" in swap.SLEEP.read_text()
+    area = machine.area()
+    assert "hibernation off" not in area.missing()
+    assert area.missing()[-1] == "boot image"
+    area.do("boot image")
+    assert "boot image" not in machine.area().missing()
 
 
 @pytest.mark.parametrize(
