@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -120,16 +118,11 @@ class Site:
     def cut_during(self, program: str) -> None:
         """Deploy, and cut the power while the machine runs that program."""
         process = self.start("deploy", "--yes", *ROLE)
-        wait_for(lambda: self.lab.exec(HOST, ["pgrep", "-f", program]).rc == 0)
+        # Waited for by the machine itself, script on its standard input: some programs are gone before we could ask twice.
+        watch = f"until pgrep -f '{program}' > /dev/null; do sleep 0.05; done"
+        assert self.lab.exec(HOST, ["sh"], watch.encode(), 300).rc == 0
         self.power_cut()
         out, err = process.communicate(timeout=300)
         assert process.returncode == 4, out + err
         assert "Traceback" not in err
         self.power_on()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.2)

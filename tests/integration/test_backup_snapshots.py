@@ -22,7 +22,7 @@ from antiseche.lab.model import Equipment, MachineSpec
 from antiseche.lab.requirements import requirements
 from antiseche.practice.folder import PracticeFolder
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 HOST = "serveur"
 ROLE = ("--role", "backup")

@@ -58,9 +58,7 @@ def run(path: Path, argv: Sequence[str], stdin: bytes = b"", timeout: float | No
 def _ask(path: Path, patience: float, command: str, arguments: Mapping[str, Any]) -> Any:
     with _turn(path), JsonSocket(path, timeout=patience) as agent:
         # Answers to somebody who went away before reading them must not be taken for ours.
-        token = secrets.randbits(32)
-        while agent.call("guest-sync", {"id": token}) != token:
-            pass
+        agent.synchronise(secrets.randbits(32))
         return agent.call(command, arguments)
 
 

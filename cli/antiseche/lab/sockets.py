@@ -44,11 +44,8 @@ class JsonSocket:
         Raises:
             LabError: the command was refused, or no answer came in time.
         """
-        message: dict[str, Any] = {"execute": command}
-        if arguments:
-            message["arguments"] = dict(arguments)
         try:
-            self._socket.sendall(json.dumps(message).encode() + b"\n")
+            self._send(command, arguments)
             while True:
                 answer = self._read()
                 if "return" in answer:
@@ -57,6 +54,28 @@ class JsonSocket:
                     raise LabError(f"{command}: {answer['error'].get('desc', answer['error'])}")
         except (OSError, ValueError) as error:
             raise LabError(f"{command}: {error}") from error
+
+    def synchronise(self, token: int) -> None:
+        """Pass over every answer that somebody left unread: asked once, so that no answer of ours is left behind either.
+
+        Args:
+            token: a number that no other conversation uses.
+
+        Raises:
+            LabError: no answer came in time.
+        """
+        try:
+            self._send("guest-sync", {"id": token})
+            while self._read().get("return") != token:
+                pass
+        except (OSError, ValueError) as error:
+            raise LabError(f"guest-sync: {error}") from error
+
+    def _send(self, command: str, arguments: Mapping[str, Any] | None) -> None:
+        message: dict[str, Any] = {"execute": command}
+        if arguments:
+            message["arguments"] = dict(arguments)
+        self._socket.sendall(json.dumps(message).encode() + b"\n")
 
     def _read(self) -> dict[str, Any]:
         while b"\n" not in self._buffer:
