@@ -318,8 +318,10 @@ class Freeze:
 def keep_live(part: Part, error: Exception) -> None:
     """Note that a part is read live, and why."""
     part.volume = None
-    known = isinstance(error, VolumeError)
-    part.why, part.detail = (error.code, error.detail) if known else ("tool", str(error)[:200])  # type: ignore[attr-defined]
+    if isinstance(error, VolumeError):
+        part.why, part.detail = error.code, error.detail
+    else:
+        part.why, part.detail = "tool", str(error)[:200]
 
 
 def locked(state: Path) -> IO[str] | None:

@@ -13,18 +13,11 @@ import yaml
 from antiseche import i18n
 from antiseche.engine.failures import REASONS, TABLE, failure_text
 
+pytestmark = pytest.mark.usefixtures("in_french")
 PLUGINS = Path(__file__).parents[3] / "plugins"
 TABLE_LINES = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
 # Words that no French sentence holds.
 ENGLISH = re.compile(r"\b(is|the|cannot|not|nothing|was|give|failed|its|could|does)\b", re.IGNORECASE)
-
-
-@pytest.fixture(autouse=True)
-def _french() -> Iterator[None]:
-    before = i18n.language()
-    i18n.select("fr")
-    yield
-    i18n.select(before)
 
 
 def sentence(node: ast.expr) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import yaml
 from antiseche import i18n
 from antiseche.engine import wording
 
+pytestmark = pytest.mark.usefixtures("in_french")
 ROOT = Path(__file__).parents[3]
 MODULES = [*ROOT.glob("plugins/modules/*.py"), *ROOT.glob("plugins/module_utils/*_plan.py")]
 # How changes begin that are plain texts; other texts in these files are errors and documentation.
@@ -31,14 +31,6 @@ def steps(what: str) -> tuple[str, ...]:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "STEPS"
     )
     return found
-
-
-@pytest.fixture(autouse=True)
-def _french() -> Iterator[None]:
-    before = i18n.language()
-    i18n.select("fr")
-    yield
-    i18n.select(before)
 
 
 def announced() -> set[str]:
