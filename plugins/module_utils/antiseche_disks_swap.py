@@ -47,8 +47,9 @@ _HOUR = 3600
 class Swap:
     """One swap area: a partition, a whole disk, a logical volume or a file."""
 
-    def __init__(self, place: Place, memory: Memory) -> None:
+    def __init__(self, place: Place, memory: Memory, *, first: bool = True) -> None:
         self.place = place
+        self.first = first  # what concerns the whole machine is done, and predicted, once
         self.memory = memory
         self.name = memory.path.stem
         self.label = f"swap {place.path}"
@@ -96,7 +97,8 @@ class Swap:
 
     def _has(self, step: str) -> bool:
         if step == "hibernation off":
-            return read_table(SLEEP) == NO_HIBERNATION and not resumes_from(self.place.real)
+            told = not self.first or read_table(SLEEP) == NO_HIBERNATION
+            return told and not resumes_from(self.place.real)
         if step == "swap off":
             return self.place.real not in active()
         if step == "fstab":

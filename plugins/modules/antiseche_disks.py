@@ -171,7 +171,7 @@ def main() -> None:
         if asked["root"] or asked["root_tpm"]:
             volumes.append(RootDisk(asked["root"], tpm=asked["root_tpm"]))
         if asked["swap"]:
-            volumes += [Swap(place, memory) for place, memory in places()]
+            volumes += [Swap(place, memory, first=not number) for number, (place, memory) in enumerate(places())]
         problems = [problem for volume in volumes if (problem := volume.problem())]
         if problems:
             raise DiskError(together(problems))

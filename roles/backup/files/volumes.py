@@ -54,7 +54,10 @@ def run(*argv: str, code: str = "tool") -> str:
 def lvs(*arguments: str, fields: str) -> list[dict[str, str]]:
     """Return what LVM says of volumes; sizes are bytes."""
     answer = run("lvs", "--reportformat", "json", "--units", "b", "--nosuffix", "-o", fields, *arguments)
-    found: list[dict[str, str]] = json.loads(answer)["report"][0]["lv"]
+    try:
+        found: list[dict[str, str]] = json.loads(answer)["report"][0]["lv"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise VolumeError("tool", f"lvs: {error}") from None
     return found
 
 

@@ -159,8 +159,8 @@ def test_a_pass_that_was_killed_is_closed_by_the_next_and_left_no_result(scene: 
     closed = close_cut(scene.folder)
 
     assert {run.id for run in closed} == {run.id for run in cut}
-    assert all(records.load_run(run.dir).finished for run in cut)  # type: ignore[union-attr]
-    assert not records.load_run(other.dir).finished  # type: ignore[union-attr]
+    assert all(records.load_run(run.dir).finished for run in cut)  # type: ignore[union-attr]  # there is one
+    assert not records.load_run(other.dir).finished  # type: ignore[union-attr]  # there is one
     assert store.latest(scene.folder) is None
     assert close_cut(scene.folder) == []
 

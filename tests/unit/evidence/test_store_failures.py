@@ -66,7 +66,7 @@ def killed_at(scene: Scene, step: int) -> bool:
             count()
             return done
 
-        os.fsync, Path.replace = fsync, replace  # type: ignore[assignment,method-assign]
+        os.fsync, Path.replace = fsync, replace  # type: ignore[assignment,method-assign]  # back to what they were
         scene.verify(FAIL)
 
     return os.WIFSIGNALED(in_child(work))

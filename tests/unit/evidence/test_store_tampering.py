@@ -30,7 +30,7 @@ def flip(path: Path, position: int) -> None:
 def three_passes(scene: Scene) -> list[Path]:
     scene.verify()
     scene.deploy(("accueil", "alpha"))
-    return [scene.folder.runs_dir / store.latest(scene.folder).run_id, scene.verify(FAIL).run.dir, scene.verify().run.dir]  # type: ignore[union-attr]
+    return [scene.folder.runs_dir / store.latest(scene.folder).run_id, scene.verify(FAIL).run.dir, scene.verify().run.dir]  # type: ignore[union-attr]  # there is one
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
@@ -127,7 +127,7 @@ def test_a_run_added_afterwards_is_found_and_never_counts(scene: Scene) -> None:
     (forged / store.RESULTS_NAME).write_text(json.dumps(data | {"run": forged.name}))
 
     assert any(forged.name in problem for problem in whole(scene))
-    assert store.latest(scene.folder).run_id == last.name  # type: ignore[union-attr]
+    assert store.latest(scene.folder).run_id == last.name  # type: ignore[union-attr]  # there is one
     scene.verify()
     assert any(forged.name in problem for problem in whole(scene)), "a later pass does not adopt it"
 

@@ -107,7 +107,7 @@ def test_verify_closes_what_a_kill_left(stage: Stage) -> None:
     stage.run("verify")
 
     assert cut.id in stage.err
-    assert scenes.records.load_run(cut.dir).finished  # type: ignore[union-attr]
+    assert scenes.records.load_run(cut.dir).finished  # type: ignore[union-attr]  # there is one
 
 
 def test_what_a_host_answers_does_not_drive_the_terminal(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,12 @@ def test_a_clear_area_is_found_once_though_fstab_and_the_kernel_name_it(machine:
     assert area.missing() == ["hibernation off", "swap off", "fstab", "old contents overwritten", "crypttab", "swap on"]
 
 
+def test_what_concerns_the_whole_machine_is_announced_once(machine: Machine) -> None:
+    ((place, memory),) = places.places()
+    assert swap.Swap(place, memory, first=True).missing()[0] == "hibernation off"
+    assert swap.Swap(place, memory, first=False).missing()[0] == "swap off"
+
+
 def test_an_area_on_an_encrypted_volume_is_left_alone(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "encrypted", lambda _real: True)
     assert places.places() == []
